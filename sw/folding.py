@@ -1,0 +1,106 @@
+"""Folding: how many lanes each layer gets, and what the hardware counts with them.
+
+The second half of the contract between sw.golden and hw.  A `Folding` never changes a spike, only clocks and memory
+words; the closed forms that turn spikes into counts are written here once, beside the names of the counters.
+
+A pass is one group of P output channels at one output position.  It costs one slot (clock) for every event of its
+window and one to hand over the accumulators, and at least `minimum_pass` slots, the time in which the fire units drain
+the previous group::
+
+    slots(pass) = max(events(window) + 1, minimum_pass)
+"""
+
+from dataclasses import dataclass
+
+from sw.network import Layer, Network, NetworkError
+
+COUNTERS = (
+    "clocks",  # slots in which the layer works: events, hand-overs, waits for its own fire units
+    "accumulations",  # slots in which the lanes add
+    "input_spikes",  # non-zero codes received
+    "output_spikes",  # non-zero codes sent (0 for the readout)
+    "synaptic_operations",  # shift-and-adds, lanes without a channel not counted
+    "weight_reads",  # words of P weights
+    "spike_reads",  # words of L codes
+    "spike_writes",  # words of L codes
+    "potential_reads",  # words of F potentials
+    "potential_writes",  # words of F potentials
+)
+
+# The window unit needs this many clocks to present the next window, whatever the folding.
+WINDOW_LATENCY = 4
+
+
+@dataclass(frozen=True, kw_only=True)
+class Folding:
+    """Parallelism of one layer.
+
+    Parameters
+        lanes: P, output channels that accumulate in parallel.
+        fire_units: F, neurons that fire per clock; divides P and the output channels, codes per beat of the output.
+        word_codes: L, input codes per word of the spike memory.
+    """
+
+    lanes: int = 1
+    fire_units: int = 1
+    word_codes: int = 1
+
+    def check(self, network: Network, index: int) -> None:
+        """Raise NetworkError when the folding does not suit layer `index` of `network`."""
+        layer = network.layers[index]
+        if layer.kind == "maxpool":
+            return
+        channels = network.shapes[index + 1][0]
+        for name in ("lanes", "fire_units", "word_codes"):
+            value = getattr(self, name)
+            if not isinstance(value, int) or not 1 <= value <= 1024:
+                raise NetworkError(f"layer {index}: {name} must be an integer in 1..1024, not {value!r}")
+        if self.lanes % self.fire_units or channels % self.fire_units:
+            raise NetworkError(
+                f"layer {index}: fire_units {self.fire_units} must divide both the {self.lanes} lanes "
+                f"and the {channels} output channels"
+            )
+        if layer.is_readout and self.fire_units != 1:
+            raise NetworkError(f"layer {index}: the readout reads one score a clock; fire_units must be 1")
+
+    def group_count(self, channels: int) -> int:
+        """Passes per output position."""
+        return -(-channels // self.lanes)
+
+    @property
+    def minimum_pass(self) -> int:
+        """Fewest slots of one pass."""
+        return max(self.lanes // self.fire_units, WINDOW_LATENCY)
+
+
+def beat_codes(network: Network, foldings: tuple["Folding", ...], index: int) -> int:
+    """Codes per beat of the stream that enters layer `index` (the output of the last layer is `index` = count)."""
+    for layer, folding in zip(reversed(network.layers[:index]), reversed(foldings[:index]), strict=True):
+        if layer.kind != "maxpool":
+            return folding.fire_units
+    return 1
+
+
+def check_foldings(network: Network, foldings: tuple["Folding", ...]) -> None:
+    """Raise NetworkError when a folding does not suit its layer, or the layers do not suit each other."""
+    if len(foldings) != len(network.layers):
+        raise NetworkError(f"{len(foldings)} foldings for {len(network.layers)} layers; give one for each")
+    for index, (layer, folding) in enumerate(zip(network.layers, foldings, strict=True)):
+        folding.check(network, index)
+        beat = beat_codes(network, foldings, index)
+        if layer.kind != "maxpool" and folding.word_codes % beat:
+            raise NetworkError(
+                f"layer {index}: word_codes {folding.word_codes} must be a multiple of the {beat} codes "
+                "that arrive a beat (fire_units of the layer before)"
+            )
+
+
+def is_flat(layer: Layer) -> bool:
+    """A dense layer without averaging sees its map as one pixel of C * H * W channels, in stream order (y, x, c)."""
+    return layer.kind == "dense" and layer.average == (1, 1)
+
+
+def pixel_codes(network: Network, index: int) -> int:
+    """Codes of one stored input pixel of layer `index`: C, or C * H * W where the map is flat."""
+    c, h, w = network.shapes[index]
+    return c * h * w if is_flat(network.layers[index]) else c
