@@ -1,0 +1,1 @@
+"""The model: training, the integer network, its exact reference and its energy."""
