@@ -1,0 +1,242 @@
+"""Export: checkpoint -> network artefact, checked against the exact reference.
+
+    python -m sw.export runs/mnist-multilevel-seed0.pt -o networks/mnist-multilevel.npz --data DIR
+
+The trained network (floating point, integer-valued) and the artefact (integers, sw.golden) run the same test images;
+every spike is compared, and the export is refused when the accuracies differ by more than the tolerance.
+"""
+
+import os
+
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+os.environ.setdefault("GOMP_SPINCOUNT", "0")
+
+import argparse
+import dataclasses
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from sw import golden
+from sw.data import DataError, Split, load_test
+from sw.model import NetworkSpec, NeuronSpec, SpikingNetwork
+from sw.network import Coding, Layer, Network, NetworkError, Neuron
+from sw.train import load_checkpoint, write_json
+
+PIXELS = Coding(kind="multi-level", levels=255)
+
+
+class ExportError(ValueError):
+    """An export is refused; the message is one sentence with the value and the remedy."""
+
+
+def neuron_of(spec: NeuronSpec) -> Neuron:
+    """The firing rule of the artefact."""
+    return Neuron(
+        kind=spec.kind,
+        levels=spec.levels,
+        boundary=spec.boundary,
+        reset=spec.reset,
+        leak=spec.leak,
+        leak_shift=spec.leak_shift,
+    )
+
+
+def build_network(network: SpikingNetwork, provenance: dict[str, Any] | None = None) -> Network:
+    """The integer network of a trained one: every layer with weights folded, every pooling a layer of its own."""
+    layers = []
+    for layer in network.layers:
+        with torch.no_grad():
+            folded = layer.fold()
+        spec = layer.spec
+        dense = spec.kind == "dense"
+        layers.append(
+            Layer(
+                kind=spec.kind,
+                weights=_integers(folded.weights, np.int8),
+                bias=_integers(folded.bias, np.int64),
+                threshold=None if folded.threshold is None else _integers(folded.threshold, np.int64),
+                weight_width=spec.bits,
+                stride=(1, 1) if dense else (spec.stride, spec.stride),
+                padding=(0, 0) if dense else (spec.padding, spec.padding),
+                average=(spec.average, spec.average),
+                neuron=None if spec.neuron is None else neuron_of(spec.neuron),
+            )
+        )
+        if spec.pool > 1:
+            layers.append(Layer(kind="maxpool", pool=(spec.pool, spec.pool)))
+    return Network(
+        timesteps=network.spec.timesteps,
+        input_shape=network.spec.input_shape,
+        input_coding=PIXELS,
+        layers=tuple(layers),
+        provenance=provenance or {},
+    )
+
+
+def _integers(tensor: Tensor, dtype: type) -> np.ndarray:
+    array = tensor.detach().double().numpy()
+    if not np.isfinite(array).all():
+        raise ExportError("the checkpoint has parameters that are not finite numbers; train again")
+    return np.ascontiguousarray(array.astype(dtype))
+
+
+@dataclasses.dataclass(frozen=True)
+class Comparison:
+    """A trained network beside its artefact on the same images.
+
+    Members
+        images, float_correct, integer_correct: counts.
+        spikes: compared spikes (neurons times timesteps times images, after pooling too); differing: how many differ.
+    """
+
+    images: int
+    float_correct: int
+    integer_correct: int
+    spikes: int
+    differing: int
+
+    @property
+    def float_accuracy(self) -> float:
+        return 100 * self.float_correct / self.images
+
+    @property
+    def integer_accuracy(self) -> float:
+        return 100 * self.integer_correct / self.images
+
+
+@torch.no_grad()
+def compare(network: SpikingNetwork, artefact: Network, split: Split, batch: int = 500) -> Comparison:
+    """Run both on `split` and compare every spike and every decision."""
+    network.eval()
+    float_correct = integer_correct = total = differing = 0
+    for start in range(0, len(split), batch):
+        images, labels = split.images[start : start + batch], split.labels[start : start + batch].numpy()
+        seen: list[Tensor] = []
+
+        def observe(_: int, spikes: Tensor, pooled: Tensor, seen: list[Tensor] = seen) -> None:
+            seen.append(spikes)
+            if pooled is not spikes:
+                seen.append(pooled)
+
+        scores = network(images.float(), observe)
+        trace = golden.run(artefact, images.numpy())
+        float_correct += int((scores.argmax(1).numpy() == labels).sum())
+        integer_correct += int((trace.classes == labels).sum())
+        for index, spikes in enumerate(seen):
+            codes = trace.layers[index].codes
+            assert codes is not None
+            values = artefact.codings[index + 1].values[codes]
+            total += values.size
+            differing += int((values != spikes.transpose(0, 1).numpy()).sum())
+    return Comparison(len(split), float_correct, integer_correct, total, differing)
+
+
+def export(
+    checkpoint: Path, output: Path, *, data: Path | None = None, tolerance: float = 0.1
+) -> tuple[Network, Comparison]:
+    """Write the artefact of `checkpoint` to `output`.
+
+    Parameters
+        data: folder of MNIST; None compares on the shipped 1,000 test images only.
+        tolerance: largest difference between float and integer accuracy, in points.
+
+    Raises ExportError, DataError, NetworkError or ValueError with one sentence; nothing is written then.
+    """
+    network, log = load_checkpoint(checkpoint)
+    split = load_test(data)
+    comparison = compare(network, build_network(network), split)
+    difference = abs(comparison.float_accuracy - comparison.integer_accuracy)
+    if difference > tolerance:
+        raise ExportError(
+            f"integer accuracy {comparison.integer_accuracy:.2f} % is {difference:.2f} points from the trained network's "
+            f"{comparison.float_accuracy:.2f} %; train longer in integers (--folded-epochs) or raise --tolerance {tolerance}"
+        )
+    artefact = build_network(network, provenance(network.spec, log, comparison))
+    artefact.save(output)
+    return artefact, comparison
+
+
+def provenance(spec: NetworkSpec, log: dict[str, Any], comparison: Comparison) -> dict[str, Any]:
+    """Where an artefact comes from, as JSON."""
+    parameters = log["hyperparameters"]
+    return {
+        "name": spec.name,
+        "data_set": "MNIST",
+        "split": log["split"],
+        "command": f"python -m sw.train {spec.name} --seed {parameters['seed']}",
+        "seed": parameters["seed"],
+        "epochs": parameters["epochs"],
+        "bits": list(spec.bits),
+        "source_digest": log["source_digest"],
+        "versions": log["versions"],
+        "validation_accuracy": log["validation"]["accuracy"],
+        "float_accuracy": round(comparison.float_accuracy, 4),
+        "integer_accuracy": round(comparison.integer_accuracy, 4),
+        "test_images": comparison.images,
+        "differing_spikes": comparison.differing,
+        "compared_spikes": comparison.spikes,
+    }
+
+
+# --------------------------------------------------------------------------------------------------------- main
+
+EXAMPLES = """examples:
+  python -m sw.export runs/mnist-multilevel-seed0.pt -o networks/mnist-multilevel.npz --data ~/mnist
+  python -m sw.export runs/mnist-onehot-seed0.pt -o onehot.npz --json export.json
+"""
+
+
+def parser() -> argparse.ArgumentParser:
+    p = argparse.ArgumentParser(
+        prog="python -m sw.export",
+        description="Turn a checkpoint into an integer network artefact, and prove that they agree.",
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    p.add_argument("checkpoint", type=Path, metavar="CHECKPOINT", help="read this checkpoint of sw.train")
+    p.add_argument("-o", "--output", type=Path, required=True, metavar="FILE", help="write the artefact here (.npz)")
+    p.add_argument(
+        "--data", type=Path, metavar="DIR", help="compare on all test images from here (default: the shipped 1,000)"
+    )
+    p.add_argument(
+        "--tolerance",
+        type=float,
+        default=0.1,
+        metavar="POINTS",
+        help="refuse above this difference of accuracy, float to integer (default: 0.1)",
+    )
+    p.add_argument("--json", type=Path, metavar="FILE", help="write every printed figure here too")
+    return p
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    arguments = parser().parse_args(argv)
+    try:
+        artefact, comparison = export(
+            arguments.checkpoint, arguments.output, data=arguments.data, tolerance=arguments.tolerance
+        )
+        if arguments.json is not None:
+            write_json(arguments.json, {"digest": artefact.digest, **artefact.provenance})
+    except (DataError, NetworkError, ValueError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except OSError as error:
+        print(f"error: {error.filename or arguments.output} cannot be written ({error.strerror})", file=sys.stderr)
+        return 2
+    print(f"images             {comparison.images}")
+    print(f"float accuracy     {comparison.float_accuracy:.2f} %")
+    print(f"integer accuracy   {comparison.integer_accuracy:.2f} %")
+    print(f"differing spikes   {comparison.differing} of {comparison.spikes}")
+    print(f"digest             {artefact.digest[:12]}")
+    print(f"wrote {arguments.output}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
