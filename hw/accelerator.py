@@ -1,0 +1,102 @@
+"""The whole network: a chain of layers that work at the same time, each on its own part of an image."""
+
+from amaranth.hdl import *
+from amaranth.lib import stream, wiring
+from amaranth.lib.wiring import In, Out
+
+from sw.folding import Folding, check_foldings
+from sw.network import Network
+
+from .counters import CounterSignature
+from .layer import Layer, PoolLayer
+from .loader import LOAD_LAYOUT, Loader
+
+
+class Accelerator(wiring.Component):
+    """Input codes in, class scores out; images may follow each other without a gap.
+
+    Parameters
+        foldings: one per layer.
+        counters: count activity.
+        taps: show every layer's output stream, for comparison with the golden model.
+        loadable: layers whose weights a host loads at start (`hw.weights.load_image`); no image is taken before.
+
+    Members
+        i: one input code a beat (in), raster order, channel innermost; all frames of an image, then the next image
+        o: one score a beat (out), in class order
+        layerN: the counters of layer N (out); tapN: {valid, payload} of its output, a strobe (out)
+        load: 16-bit words (in); loaded: every weight memory is filled (out)
+    """
+
+    def __init__(
+        self,
+        network: Network,
+        foldings: tuple[Folding, ...],
+        *,
+        counters: bool = True,
+        taps: bool = False,
+        loadable: tuple[int, ...] = (),
+    ):
+        check_foldings(network, foldings)
+        self.network, self.foldings = network, foldings
+        self.counters, self.taps, self.loadable = counters, taps, tuple(loadable)
+        self.layers = []
+        for index, layer in enumerate(network.layers):
+            if layer.kind == "maxpool":
+                self.layers.append(PoolLayer(network, foldings, index, counters=counters))
+            else:
+                self.layers.append(
+                    Layer(
+                        network, foldings, index, counters=counters, loadable=index in self.loadable
+                    )
+                )
+        members = {
+            "i": In(stream.Signature(unsigned(network.input_coding.code_width))),
+            "o": Out(stream.Signature(self.layers[-1].o.payload.shape())),
+        }
+        for index, layer in enumerate(self.layers):
+            if counters:
+                members[f"layer{index}"] = Out(CounterSignature())
+            if taps and index < len(self.layers) - 1:
+                width = Value.cast(layer.o.payload).shape().width
+                members[f"tap{index}"] = Out(wiring.Signature({"valid": Out(1), "payload": Out(width)}))
+        if self.loadable:
+            members |= {"load": In(stream.Signature(LOAD_LAYOUT)), "loaded": Out(1)}
+        super().__init__(members)
+
+    def elaborate(self, platform):
+        m = Module()
+        first = self.layers[0]
+        allowed = Signal(init=1)
+        m.d.comb += [
+            first.i.payload[0].eq(self.i.payload),
+            first.i.valid.eq(self.i.valid & allowed),
+            self.i.ready.eq(first.i.ready & allowed),
+        ]
+        for index, layer in enumerate(self.layers):
+            m.submodules[f"layer{index}"] = layer
+            if self.counters:
+                counts = wiring.flipped(getattr(self, f"layer{index}"))
+                wiring.connect(m, layer=layer.counts, counts=counts)
+            if self.taps and index < len(self.layers) - 1:
+                tap = getattr(self, f"tap{index}")
+                m.d.comb += [
+                    tap.valid.eq(layer.o.valid & layer.o.ready),
+                    tap.payload.eq(layer.o.payload),
+                ]
+        for before, after in zip(self.layers, self.layers[1:], strict=False):
+            wiring.connect(m, before=before.o, after=after.i)
+        wiring.connect(m, last=self.layers[-1].o, o=wiring.flipped(self.o))
+
+        if self.loadable:
+            memories = [self.layers[index].weights for index in self.loadable]
+            m.submodules.loader = loader = Loader(memories)
+            wiring.connect(m, load=wiring.flipped(self.load), loader=loader.i)
+            m.d.comb += [self.loaded.eq(loader.loaded), allowed.eq(loader.loaded)]
+            for memory, write in zip(memories, loader.writes, strict=True):
+                m.d.comb += [
+                    memory.write.eq(write),
+                    memory.write_addr.eq(loader.address),
+                    memory.write_data.eq(loader.data),
+                ]
+        return m

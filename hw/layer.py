@@ -1,0 +1,167 @@
+"""One layer: window, scanner, weights, lanes and neuron in a row, or a pool unit."""
+
+from amaranth.hdl import *
+from amaranth.lib import stream, wiring
+from amaranth.lib.wiring import In, Out
+
+from sw.folding import Folding
+from sw.network import Network
+
+from .counters import Counters, CounterSignature
+from .geometry import Geometry
+from .lanes import Lanes
+from .neuron import Neuron
+from .pool import MaxPool
+from .readout import Readout
+from .scanner import Scanner
+from .weights import WeightMemory, weight_words
+from .window import Window
+
+
+class Layer(wiring.Component):
+    """A convolution or dense layer: spike codes in, spike codes or scores out.
+
+    Members
+        i: beats of codes (in); o: beats of codes, or scores of the readout (out)
+        counts: activity of the last image (out), when `counters`
+        weights: the `WeightMemory`; the accelerator drives its write port when it is loadable
+    """
+
+    def __init__(
+        self,
+        network: Network,
+        foldings: tuple[Folding, ...],
+        index: int,
+        *,
+        counters: bool = True,
+        loadable: bool = False,
+    ):
+        self.geometry = g = Geometry.of(network, foldings, index)
+        layer = network.layers[index]
+        self.counters = counters
+        self.window = Window(g)
+        self.scanner = Scanner(g)
+        self.weights = WeightMemory(
+            g.lanes * layer.weight_width, weight_words(network, foldings, index), loadable=loadable
+        )
+        self.lanes = Lanes(g, layer.weight_width, network.bounds(index).accumulator_width)
+        if layer.is_readout:
+            self.neuron = Readout(network, index)
+        else:
+            self.neuron = Neuron(network, index, g.fire_units)
+        ports = {
+            "i": In(stream.Signature(self.window.i.payload.shape())),
+            "o": Out(stream.Signature(self.neuron.o.payload.shape())),
+        }
+        super().__init__(ports | ({"counts": Out(CounterSignature())} if counters else {}))
+
+    def elaborate(self, platform):
+        m = Module()
+        g = self.geometry
+        m.submodules.window = window = self.window
+        m.submodules.scanner = scanner = self.scanner
+        m.submodules.weights = weights = self.weights
+        m.submodules.lanes = lanes = self.lanes
+        m.submodules.neuron = neuron = self.neuron
+        wiring.connect(m, i=wiring.flipped(self.i), window=window.i)
+        wiring.connect(m, window=window.o, scanner=scanner.i)
+        wiring.connect(m, scanner=scanner.o, lanes=lanes.i)
+        wiring.connect(m, lanes=lanes.o, neuron=neuron.i)
+        wiring.connect(m, neuron=neuron.o, o=wiring.flipped(self.o))
+        m.d.comb += [
+            weights.address.eq(lanes.weight_addr),
+            weights.en.eq(lanes.weight_en),
+            lanes.weights.eq(weights.data),
+        ]
+        if self.counters:
+            self._count(m, window, scanner, lanes, neuron)
+        return m
+
+    def _count(self, m, window, scanner, lanes, neuron):
+        g = self.geometry
+        fires = isinstance(neuron, Neuron)
+        m.submodules.counters = counters = Counters(
+            {
+                "input_spikes": len(window.spikes),
+                "output_spikes": g.fire_units.bit_length(),
+                "synaptic_operations": g.lanes.bit_length(),
+            }
+        )
+        rest = g.channels - (g.groups - 1) * g.lanes
+        m.d.comb += [
+            counters.add_input_spikes.eq(window.spikes),
+            counters.add_spike_writes.eq(window.word_written),
+            counters.add_spike_reads.eq(window.word_read),
+            counters.add_clocks.eq(scanner.slot),
+            counters.add_accumulations.eq(scanner.event),
+            counters.add_synaptic_operations.eq(
+                Mux(scanner.event, Mux(scanner.rest, rest, g.lanes), 0)
+            ),
+            counters.add_weight_reads.eq(lanes.weight_en),
+            counters.add_potential_reads.eq(neuron.read),
+            counters.add_potential_writes.eq(neuron.written),
+            counters.end_i.eq(every(m, window.frame_written, g.frames)),
+            counters.end_fetch.eq(every(m, window.frame_read, g.frames)),
+            counters.end_scan.eq(every(m, scanner.done, g.frames)),
+            counters.end_o.eq(neuron.end),
+        ]
+        if fires:
+            m.d.comb += counters.add_output_spikes.eq(
+                Mux(self.o.valid & self.o.ready, spike_count(self.o.payload, g.fire_units), 0)
+            )
+        wiring.connect(m, counters=counters.o, counts=wiring.flipped(self.counts))
+
+
+class PoolLayer(wiring.Component):
+    """A max pooling layer with its counters; members as `Layer`."""
+
+    def __init__(self, network, foldings, index, *, counters: bool = True):
+        self.counters = counters
+        self.pool = MaxPool(network, foldings, index)
+        ports = {
+            "i": In(stream.Signature(self.pool.i.payload.shape())),
+            "o": Out(stream.Signature(self.pool.o.payload.shape())),
+        }
+        super().__init__(ports | ({"counts": Out(CounterSignature())} if counters else {}))
+
+    def elaborate(self, platform):
+        m = Module()
+        m.submodules.pool = pool = self.pool
+        wiring.connect(m, i=wiring.flipped(self.i), pool=pool.i)
+        wiring.connect(m, pool=pool.o, o=wiring.flipped(self.o))
+        if not self.counters:
+            return m
+        width = pool.beat.bit_length()
+        m.submodules.counters = counters = Counters({"input_spikes": width, "output_spikes": width})
+        m.d.comb += [
+            counters.add_clocks.eq(pool.received),
+            counters.add_input_spikes.eq(
+                Mux(pool.received, spike_count(self.i.payload, pool.beat), 0)
+            ),
+            counters.add_output_spikes.eq(
+                Mux(self.o.valid & self.o.ready, spike_count(self.o.payload, pool.beat), 0)
+            ),
+            counters.add_spike_reads.eq(pool.read),
+            counters.add_spike_writes.eq(pool.written),
+            counters.end_i.eq(pool.end_in),
+            counters.end_fetch.eq(pool.end_in),
+            counters.end_scan.eq(pool.end_in),
+            counters.end_o.eq(pool.end_out),
+        ]
+        wiring.connect(m, counters=counters.o, counts=wiring.flipped(self.counts))
+        return m
+
+
+def spike_count(beat, codes):
+    """Codes of a beat that are not silent."""
+    return sum(beat[n].any() for n in range(codes))
+
+
+def every(m, strobe, count):
+    """High in every `count`-th clock in which `strobe` is high."""
+    if count == 1:
+        return strobe
+    seen = Signal(range(count))
+    with m.If(strobe):
+        m.d.sync += seen.eq(Mux(seen == count - 1, 0, seen + 1))
+    return strobe & (seen == count - 1)

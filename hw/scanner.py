@@ -1,0 +1,102 @@
+"""Drains the words of a window: one event, the lowest set bit of the lowest code, every clock."""
+
+from amaranth.hdl import *
+from amaranth.lib import stream, wiring
+from amaranth.lib.wiring import In, Out
+
+from .geometry import Geometry
+from .spike import expand, first_set, item_layout, token_layout, width_of
+
+
+class Scanner(wiring.Component):
+    """Turns items into tokens for the lanes.
+
+    A pass is its events, then one `end` token, held back until the pass has lasted `minimum_pass` slots.  A slot is a
+    clock in which the lanes move on and the scanner has work; the next item is loaded while the last event leaves.
+
+    Members
+        i: items of the `Window` (in); o: tokens (out), registered; i.ready is combinational on o.ready
+        slot: this clock counts as work of the layer (out); event: with an accumulation (out)
+        rest: the event belongs to the last group (out); done: the frame's last end token leaves (out)
+    """
+
+    def __init__(self, geometry: Geometry):
+        self.geometry = g = geometry
+        base_width = width_of(g.weight_depth)
+        super().__init__(
+            {
+                "i": In(stream.Signature(item_layout(g.word, g.coding, g.words, base_width))),
+                "o": Out(stream.Signature(token_layout(base_width, g.coding.exponent_count))),
+                "slot": Out(1),
+                "event": Out(1),
+                "rest": Out(1),
+                "done": Out(1),
+            }
+        )
+
+    def elaborate(self, platform):
+        m = Module()
+        g = self.geometry
+        exponents = g.coding.exponent_count
+
+        # The word in work, as the events that it still holds.
+        pending = [Signal(exponents, name=f"pending_{n}") for n in range(g.word)]
+        base = Signal(width_of(g.weight_depth))
+        loaded, last, done = Signal(), Signal(), Signal()
+        code_onehot, code = first_set(Cat(p.any() for p in pending))
+        events = Signal(exponents)
+        for n, p in enumerate(pending):
+            with m.If(code_onehot[n]):
+                m.d.comb += events.eq(p)
+        event_onehot, exponent = first_set(events)
+        has_event = Signal()
+        m.d.comb += has_event.eq(loaded & Cat(pending).any())
+        only_event = ((events & ~event_onehot) == 0) & (
+            (Cat(p.any() for p in pending) & ~code_onehot) == 0
+        )
+
+        # Slots of this pass so far, saturating where the end may leave.
+        slots = Signal(range(g.minimum_pass))
+        may_end = slots == g.minimum_pass - 1
+        ends = loaded & last & ~has_event
+        advance = Signal()
+        m.d.comb += [
+            advance.eq(~self.o.valid | self.o.ready),
+            self.slot.eq(advance & (has_event | ends)),
+            self.event.eq(advance & has_event),
+            self.done.eq(advance & ends & may_end & done),
+            self.i.ready.eq(
+                advance
+                & Mux(has_event, only_event & ~last, ~loaded | (ends & may_end))
+            ),
+        ]
+        with m.If(advance):
+            m.d.sync += [
+                self.o.valid.eq(has_event | (ends & may_end)),
+                self.o.p.address.eq(base + code),
+                self.o.p.exponent.eq(exponent),
+                self.o.p.end.eq(~has_event),
+            ]
+            with m.If(has_event):
+                for n, p in enumerate(pending):
+                    with m.If(code_onehot[n]):
+                        m.d.sync += p.eq(p & ~event_onehot)
+                with m.If(only_event & ~last):
+                    m.d.sync += loaded.eq(0)
+            with m.Elif(ends & may_end):
+                m.d.sync += loaded.eq(0)
+            with m.If(self.slot):
+                m.d.sync += slots.eq(Mux(may_end, slots, slots + 1))
+                with m.If(~has_event & may_end):
+                    m.d.sync += slots.eq(0)
+        with m.If(self.i.ready & self.i.valid):
+            for p, c in zip(pending, self.i.p.codes, strict=True):
+                m.d.sync += p.eq(Mux(self.i.p.empty, 0, expand(c, g.coding)))
+            m.d.sync += [
+                base.eq(self.i.p.base + self.i.p.index * g.word),
+                loaded.eq(1),
+                last.eq(self.i.p.last),
+                self.rest.eq(self.i.p.rest),
+                done.eq(self.i.p.done),
+            ]
+        return m

@@ -1,0 +1,77 @@
+"""Spike codes on the wire, and the layouts that the streams between the rooms carry."""
+
+from amaranth.hdl import *
+from amaranth.lib import data
+from amaranth.utils import ceil_log2
+
+from sw.network import Coding
+
+
+def width_of(count):
+    """Bits of an index into `count` things; 1 where a single thing would give a signal of no width."""
+    return max(1, ceil_log2(count))
+
+
+def expand(code, coding: Coding):
+    """The events of a code, one bit per exponent: the set bits of a multi-level value, the one bit of a one-hot spike."""
+    if coding.kind == "multi-level":
+        return code[: coding.exponent_count]
+    return Cat(code == lane + 1 for lane in range(coding.levels))
+
+
+def first_set(bits):
+    """(one-hot, index) of the lowest set bit; index 0 when none is set."""
+    onehot = bits & -bits
+    onehot = Value.cast(onehot)[: len(bits)]
+    index = [
+        Cat(onehot[i] for i in range(len(bits)) if i >> b & 1).any()
+        for b in range(ceil_log2(len(bits)))
+    ]
+    return onehot, Cat(*index) if index else Const(0, 1)
+
+
+def beat_layout(codes, coding: Coding):
+    """One beat of a spike stream: `codes` codes, the lowest channel first."""
+    return data.ArrayLayout(unsigned(coding.code_width), codes)
+
+
+def item_layout(word_codes, coding: Coding, index_count, base_width):
+    """One word of a window on its way to the scanner.
+
+    codes: L spike codes; index: which word of its pixel; base: weight address of the pixel's first code;
+    empty: no word at all (a window without spikes); last: last of its pass; rest: its pass is the last group's;
+    done: last of the frame.
+    """
+    return data.StructLayout(
+        {
+            "codes": beat_layout(word_codes, coding),
+            "index": unsigned(width_of(index_count)),
+            "base": unsigned(base_width),
+            "empty": 1,
+            "last": 1,
+            "rest": 1,
+            "done": 1,
+        }
+    )
+
+
+def token_layout(address_width, exponent_count):
+    """One slot of the lanes: add the weights at `address`, shifted by `exponent`; or `end`: hand the group over."""
+    return data.StructLayout(
+        {
+            "address": unsigned(address_width),
+            "exponent": unsigned(width_of(exponent_count)),
+            "end": 1,
+        }
+    )
+
+
+def score_layout(score_width, class_count):
+    """One class score; `best` is the argmax so far, final in the beat marked `last`."""
+    return data.StructLayout(
+        {
+            "score": signed(score_width),
+            "best": unsigned(width_of(class_count)),
+            "last": 1,
+        }
+    )

@@ -1,0 +1,98 @@
+"""The weight SRAM of one layer: a word holds the weights of P output channels for one input code."""
+
+import numpy as np
+from amaranth.hdl import *
+from amaranth.lib import wiring
+from amaranth.lib.memory import Memory
+from amaranth.lib.wiring import In, Out
+
+from sw.folding import Folding
+from sw.network import Network, NetworkError
+
+from .geometry import Geometry
+from .spike import width_of
+from .spram import Spram
+
+LOAD_WIDTH = 16
+SPRAM_DEPTH = 16384
+
+
+def weight_words(network: Network, foldings: tuple[Folding, ...], index: int) -> list[int]:
+    """Words of layer `index` in address order: group, kernel row, kernel column, input code; lane 0 in the low bits.
+
+    Lanes without a channel, in the last group, hold zeros.
+    """
+    g, layer = Geometry.of(network, foldings, index), network.layers[index]
+    assert layer.weights is not None
+    weights = layer.weights.transpose(0, 2, 3, 1).reshape(g.channels, -1)
+    padded = np.zeros((g.groups * g.lanes, weights.shape[1]), np.int64)
+    padded[: g.channels] = weights
+    fields = (padded & ((1 << layer.weight_width) - 1)).reshape(g.groups, g.lanes, -1)
+    words = []
+    for group in fields:
+        for lanes in group.T.tolist():
+            words.append(sum(w << (p * layer.weight_width) for p, w in enumerate(lanes)))
+    return words
+
+
+def load_image(network: Network, foldings: tuple[Folding, ...], layers: tuple[int, ...]) -> list[int]:
+    """The 16-bit words that a host sends, in order, to fill the weight memories of `layers`."""
+    image = []
+    for index in layers:
+        slices = slice_count(network, foldings, index)
+        for word in weight_words(network, foldings, index):
+            image += [word >> (LOAD_WIDTH * n) & 0xFFFF for n in range(slices)]
+    return image
+
+
+def slice_count(network: Network, foldings: tuple[Folding, ...], index: int) -> int:
+    """16-bit memories side by side that hold one word of layer `index`."""
+    return -(-foldings[index].lanes * network.layers[index].weight_width // LOAD_WIDTH)
+
+
+class WeightMemory(wiring.Component):
+    """Weights that the bitstream carries, or, when `loadable`, single-port RAM that is filled at start.
+
+    Members
+        address, en: read port; data: the word, one clock later, held while en is low (out)
+        write, write_addr, write_data: one bit per 16-bit slice, word address, slice (in); only when loadable
+    """
+
+    def __init__(self, width: int, words: list[int], *, loadable: bool = False):
+        self.width, self.words, self.loadable = width, words, loadable
+        self.slices = -(-width // LOAD_WIDTH)
+        address = width_of(len(words))
+        if loadable and len(words) > SPRAM_DEPTH:
+            raise NetworkError(
+                f"{len(words)} weight words exceed the {SPRAM_DEPTH} of a single-port RAM; use more lanes"
+            )
+        ports = {"address": In(address), "en": In(1), "data": Out(width)}
+        if loadable:
+            ports |= {
+                "write": In(self.slices),
+                "write_addr": In(address),
+                "write_data": In(LOAD_WIDTH),
+            }
+        super().__init__(ports)
+
+    def elaborate(self, platform):
+        m = Module()
+        if not self.loadable:
+            m.submodules.memory = memory = Memory(
+                shape=unsigned(self.width), depth=len(self.words), init=self.words
+            )
+            port = memory.read_port()
+            m.d.comb += [port.addr.eq(self.address), port.en.eq(self.en), self.data.eq(port.data)]
+            return m
+        slices = []
+        for n in range(self.slices):
+            m.submodules[f"slice_{n}"] = ram = Spram(depth=SPRAM_DEPTH)
+            m.d.comb += [
+                ram.address.eq(Mux(self.write[n], self.write_addr, self.address)),
+                ram.read_en.eq(self.en & ~self.write[n]),
+                ram.write_en.eq(self.write[n]),
+                ram.write_data.eq(self.write_data),
+            ]
+            slices.append(ram.read_data)
+        m.d.comb += self.data.eq(Cat(slices))
+        return m
