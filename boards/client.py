@@ -9,6 +9,7 @@ import numpy as np
 
 from hw import protocol
 from hw.protocol import Identity
+from sw.folding import COUNTERS
 
 
 class BoardError(RuntimeError):
@@ -100,8 +101,6 @@ class Client:
 
     def counters(self) -> np.ndarray:
         """Counters of the last image: int64, shape (layers, counters of a layer); empty when the device has none."""
-        from sw.folding import COUNTERS
-
         count = self.identity.counter_count
         if count:
             self._transport.write(bytes([protocol.COUNTERS]))

