@@ -27,12 +27,27 @@ DEFAULT_FOLDER = Path("data")
 
 # name: (images in the file, SHA-256 of the uncompressed file)
 FILES = {
-    "train-images-idx3-ubyte": (60_000, "ba891046e6505d7aadcbbe25680a0738ad16aec93bde7f9b65e87a2fc25776db"),
-    "train-labels-idx1-ubyte": (60_000, "65a50cbbf4e906d70832878ad85ccda5333a97f0f4c3dd2ef09a8a9eef7101c5"),
-    "t10k-images-idx3-ubyte": (10_000, "0fa7898d509279e482958e8ce81c8e77db3f2f8254e26661ceb7762c4d494ce7"),
-    "t10k-labels-idx1-ubyte": (10_000, "ff7bcfd416de33731a308c3f266cc351222c34898ecbeaf847f06e48f7ec33f2"),
+    "train-images-idx3-ubyte": (
+        60_000,
+        "ba891046e6505d7aadcbbe25680a0738ad16aec93bde7f9b65e87a2fc25776db",
+    ),
+    "train-labels-idx1-ubyte": (
+        60_000,
+        "65a50cbbf4e906d70832878ad85ccda5333a97f0f4c3dd2ef09a8a9eef7101c5",
+    ),
+    "t10k-images-idx3-ubyte": (
+        10_000,
+        "0fa7898d509279e482958e8ce81c8e77db3f2f8254e26661ceb7762c4d494ce7",
+    ),
+    "t10k-labels-idx1-ubyte": (
+        10_000,
+        "ff7bcfd416de33731a308c3f266cc351222c34898ecbeaf847f06e48f7ec33f2",
+    ),
 }
-SHIPPED_IMAGES, SHIPPED_LABELS = "t10k-first1000-images-idx3-ubyte.gz", "t10k-first1000-labels-idx1-ubyte.gz"
+SHIPPED_IMAGES, SHIPPED_LABELS = (
+    "t10k-first1000-images-idx3-ubyte.gz",
+    "t10k-first1000-labels-idx1-ubyte.gz",
+)
 
 
 class DataError(ValueError):
@@ -80,7 +95,9 @@ def read_idx(path: Path, rank: int) -> np.ndarray:
         if path.suffix == ".gz":
             data = gzip.decompress(data)
     except FileNotFoundError:
-        raise DataError(f"{path} does not exist; give the folder of the IDX files with --data") from None
+        raise DataError(
+            f"{path} does not exist; give the folder of the IDX files with --data"
+        ) from None
     except (OSError, EOFError, zlib.error) as error:
         raise DataError(f"{path} cannot be read ({error}); fetch it again") from None
     header = 4 + 4 * rank
@@ -89,12 +106,15 @@ def read_idx(path: Path, rank: int) -> np.ndarray:
         raise DataError(f"{path} has {len(data)} bytes, fewer than an IDX header; fetch it again")
     found, *shape = struct.unpack(f">{rank + 1}I", data[:header])
     if found != magic:
-        raise DataError(f"{path} starts with {found:#010x}, not with {magic:#010x}; it is not this kind of IDX file")
+        raise DataError(
+            f"{path} starts with {found:#010x}, not with {magic:#010x}; it is not this kind of IDX file"
+        )
     expected = math.prod(shape)
     if len(data) - header != expected:
         size = " x ".join(map(str, shape))
         raise DataError(
-            f"{path} holds {len(data) - header} bytes of data where its header ({size}) needs {expected}; fetch it again"
+            f"{path} holds {len(data) - header} bytes of data where its header ({size}) needs {expected}; "
+            "fetch it again"
         )
     return np.frombuffer(data, np.uint8, offset=header).reshape(shape)
 
@@ -103,7 +123,9 @@ def write_idx(path: Path, array: np.ndarray) -> None:
     """Write a uint8 array as a gzipped IDX file, the same bytes every time."""
     header = struct.pack(f">{array.ndim + 1}I", 0x0800 | array.ndim, *array.shape)
     partial = path.with_name(path.name + ".partial")
-    partial.write_bytes(gzip.compress(header + np.ascontiguousarray(array, np.uint8).tobytes(), 9, mtime=0))
+    partial.write_bytes(
+        gzip.compress(header + np.ascontiguousarray(array, np.uint8).tobytes(), 9, mtime=0)
+    )
     partial.replace(path)
 
 
@@ -111,12 +133,17 @@ def read_split(images: Path, labels: Path) -> Split:
     """Images and labels of two IDX files, checked against each other."""
     pixels, classes = read_idx(images, 3), read_idx(labels, 1)
     if pixels.shape[1:] != (28, 28) or not len(pixels):
-        raise DataError(f"{images} holds {pixels.shape[0]} images of {pixels.shape[1]} x {pixels.shape[2]}, not 28 x 28")
+        size = " x ".join(map(str, pixels.shape))
+        raise DataError(f"{images} holds {size} pixels, not images of 28 x 28; give another file")
     if len(pixels) != len(classes):
-        raise DataError(f"{images} has {len(pixels)} images and {labels} {len(classes)} labels; fetch both again")
+        raise DataError(
+            f"{images} has {len(pixels)} images and {labels} {len(classes)} labels; fetch both again"
+        )
     if classes.max() > 9:
         raise DataError(f"{labels} has the label {classes.max()}; MNIST has 0..9")
-    return Split(torch.from_numpy(pixels.copy())[:, None], torch.from_numpy(classes.astype(np.int64)))
+    return Split(
+        torch.from_numpy(pixels.copy())[:, None], torch.from_numpy(classes.astype(np.int64))
+    )
 
 
 def find(folder: Path, name: str) -> Path | None:
@@ -138,12 +165,16 @@ def load_mnist(folder: Path | None = None) -> Mnist:
         if any(find(folder, name) is None for name in FILES):
             download(folder / "MNIST" / "raw")
     elif not folder.is_dir():
-        raise DataError(f"{folder} is not a folder; give the one that holds the MNIST files, or no --data to download")
+        raise DataError(
+            f"{folder} is not a folder; give the one that holds the MNIST files, or no --data to download"
+        )
     paths = {}
     for name, (count, _) in FILES.items():
         path = find(folder, name)
         if path is None:
-            raise DataError(f"{folder} holds no {name}(.gz), nor does its MNIST/raw; give the folder with --data")
+            raise DataError(
+                f"{folder} holds no {name}(.gz), nor does its MNIST/raw; give the folder with --data"
+            )
         paths[name] = path, count
     parts = {}
     for part in ("train", "t10k"):
@@ -173,7 +204,12 @@ def load_test(folder: Path | None) -> Split:
 def download(folder: Path, mirror: str = MIRROR) -> None:
     """Fetch the missing files into `folder`, check their contents, show the progress.  Raises DataError."""
     folder.mkdir(parents=True, exist_ok=True)
-    columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn())
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        DownloadColumn(),
+        TransferSpeedColumn(),
+    )
     with Progress(*columns) as progress:
         for name, (_, digest) in FILES.items():
             if find(folder, name) is not None:
@@ -188,13 +224,17 @@ def download(folder: Path, mirror: str = MIRROR) -> None:
                         data += chunk
                         progress.update(task, advance=len(chunk))
             except (OSError, urllib.error.URLError, ValueError) as error:
-                raise DataError(f"{url} cannot be fetched ({error}); give a local copy with --data") from None
+                raise DataError(
+                    f"{url} cannot be fetched ({error}); give a local copy with --data"
+                ) from None
             try:
                 content = gzip.decompress(data)
             except (OSError, EOFError, zlib.error):
                 content = b""
             if hashlib.sha256(content).hexdigest() != digest:
-                raise DataError(f"{url} came with a wrong checksum; try again, or give a local copy with --data")
+                raise DataError(
+                    f"{url} came with a wrong checksum; try again, or give a local copy with --data"
+                )
             partial = target.with_name(target.name + ".partial")
             partial.write_bytes(data)
             partial.replace(target)
@@ -213,11 +253,22 @@ def shift(images: Tensor, limit: int, generator: torch.Generator) -> Tensor:
     dy, dx = torch.randint(0, 2 * limit + 1, (2, n), generator=generator)
     rows = (dy[:, None] + torch.arange(height))[:, None, :, None]
     columns = (dx[:, None] + torch.arange(width))[:, None, None, :]
-    return padded[torch.arange(n)[:, None, None, None], torch.arange(images.shape[1])[:, None, None], rows, columns]
+    return padded[
+        torch.arange(n)[:, None, None, None],
+        torch.arange(images.shape[1])[:, None, None],
+        rows,
+        columns,
+    ]
 
 
 def distort(
-    images: Tensor, generator: torch.Generator, *, degrees: float, scale: float, shear: float, move: float
+    images: Tensor,
+    generator: torch.Generator,
+    *,
+    degrees: float,
+    scale: float,
+    shear: float,
+    move: float,
 ) -> Tensor:
     """Rotate, scale, shear and move every image by its own small random amount; pixels stay whole numbers.
 
@@ -232,8 +283,12 @@ def distort(
     cos, sin = torch.cos(angle), torch.sin(angle)
     theta = torch.stack(
         [
-            torch.stack([cos * zoom_x, (slope * cos - sin) * zoom_y, draw[4] * (2 * move / width)], 1),
-            torch.stack([sin * zoom_x, (slope * sin + cos) * zoom_y, draw[5] * (2 * move / height)], 1),
+            torch.stack(
+                [cos * zoom_x, (slope * cos - sin) * zoom_y, draw[4] * (2 * move / width)], 1
+            ),
+            torch.stack(
+                [sin * zoom_x, (slope * sin + cos) * zoom_y, draw[5] * (2 * move / height)], 1
+            ),
         ],
         1,
     )

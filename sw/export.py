@@ -50,7 +50,7 @@ def neuron_of(spec: NeuronSpec) -> Neuron:
 def build_network(network: SpikingNetwork, provenance: dict[str, Any] | None = None) -> Network:
     """The integer network of a trained one: every layer with weights folded, every pooling a layer of its own."""
     layers = []
-    for layer in network.layers:
+    for layer in network.chain():
         with torch.no_grad():
             folded = layer.fold()
         spec = layer.spec
@@ -60,7 +60,9 @@ def build_network(network: SpikingNetwork, provenance: dict[str, Any] | None = N
                 kind=spec.kind,
                 weights=_integers(folded.weights, np.int8),
                 bias=_integers(folded.bias, np.int64),
-                threshold=None if folded.threshold is None else _integers(folded.threshold, np.int64),
+                threshold=None
+                if folded.threshold is None
+                else _integers(folded.threshold, np.int64),
                 weight_width=spec.bits,
                 stride=(1, 1) if dense else (spec.stride, spec.stride),
                 padding=(0, 0) if dense else (spec.padding, spec.padding),
@@ -111,12 +113,17 @@ class Comparison:
 
 
 @torch.no_grad()
-def compare(network: SpikingNetwork, artefact: Network, split: Split, batch: int = 500) -> Comparison:
+def compare(
+    network: SpikingNetwork, artefact: Network, split: Split, batch: int = 500
+) -> Comparison:
     """Run both on `split` and compare every spike and every decision."""
     network.eval()
     float_correct = integer_correct = total = differing = 0
     for start in range(0, len(split), batch):
-        images, labels = split.images[start : start + batch], split.labels[start : start + batch].numpy()
+        images, labels = (
+            split.images[start : start + batch],
+            split.labels[start : start + batch].numpy(),
+        )
         seen: list[Tensor] = []
 
         def observe(_: int, spikes: Tensor, pooled: Tensor, seen: list[Tensor] = seen) -> None:
@@ -154,8 +161,9 @@ def export(
     difference = abs(comparison.float_accuracy - comparison.integer_accuracy)
     if difference > tolerance:
         raise ExportError(
-            f"integer accuracy {comparison.integer_accuracy:.2f} % is {difference:.2f} points from the trained network's "
-            f"{comparison.float_accuracy:.2f} %; train longer in integers (--folded-epochs) or raise --tolerance {tolerance}"
+            f"integer accuracy {comparison.integer_accuracy:.2f} % is {difference:.2f} points from the trained "
+            f"network's {comparison.float_accuracy:.2f} %, more than {tolerance}; train with more --folded-epochs "
+            "or raise --tolerance"
         )
     artefact = build_network(network, provenance(network.spec, log, comparison))
     artefact.save(output)
@@ -199,10 +207,22 @@ def parser() -> argparse.ArgumentParser:
         epilog=EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    p.add_argument("checkpoint", type=Path, metavar="CHECKPOINT", help="read this checkpoint of sw.train")
-    p.add_argument("-o", "--output", type=Path, required=True, metavar="FILE", help="write the artefact here (.npz)")
     p.add_argument(
-        "--data", type=Path, metavar="DIR", help="compare on all test images from here (default: the shipped 1,000)"
+        "checkpoint", type=Path, metavar="CHECKPOINT", help="read this checkpoint of sw.train"
+    )
+    p.add_argument(
+        "-o",
+        "--output",
+        type=Path,
+        required=True,
+        metavar="FILE",
+        help="write the artefact here (.npz)",
+    )
+    p.add_argument(
+        "--data",
+        type=Path,
+        metavar="DIR",
+        help="compare on all test images from here (default: the shipped 1,000)",
     )
     p.add_argument(
         "--tolerance",
@@ -219,7 +239,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = parser().parse_args(argv)
     try:
         artefact, comparison = export(
-            arguments.checkpoint, arguments.output, data=arguments.data, tolerance=arguments.tolerance
+            arguments.checkpoint,
+            arguments.output,
+            data=arguments.data,
+            tolerance=arguments.tolerance,
         )
         if arguments.json is not None:
             write_json(arguments.json, {"digest": artefact.digest, **artefact.provenance})
@@ -227,7 +250,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"error: {error}", file=sys.stderr)
         return 2
     except OSError as error:
-        print(f"error: {error.filename or arguments.output} cannot be written ({error.strerror})", file=sys.stderr)
+        print(
+            f"error: {error.filename or arguments.output} cannot be written ({error.strerror})",
+            file=sys.stderr,
+        )
         return 2
     print(f"images             {comparison.images}")
     print(f"float accuracy     {comparison.float_accuracy:.2f} %")

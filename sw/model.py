@@ -25,8 +25,12 @@ from torch.nn import functional
 from sw.neuron import Leak, MultiLevelIF, OneHotMLIF
 from sw.quantise import floor_through, integer_weight, round_through, weight_scale
 
+Observer = Callable[[int, Tensor, Tensor], None]
+
 PIXEL_SCALE = 1 / 255
-MIN_GAIN = 1e-2  # of batch norm when folded: keeps a channel that batch norm switches off within few bits
+MIN_GAIN = (
+    1e-2  # of batch norm when folded: keeps a channel that batch norm switches off within few bits
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -120,7 +124,9 @@ class NetworkSpec:
         layers = []
         for layer in entry["layers"]:
             neuron = layer["neuron"]
-            layers.append(LayerSpec(**{**layer, "neuron": None if neuron is None else NeuronSpec(**neuron)}))
+            layers.append(
+                LayerSpec(**{**layer, "neuron": None if neuron is None else NeuronSpec(**neuron)})
+            )
         return cls(**{**entry, "layers": tuple(layers), "input_shape": tuple(entry["input_shape"])})
 
     @property
@@ -133,7 +139,7 @@ class NetworkSpec:
 
 
 class FoldedLayer(NamedTuple):
-    """A layer in integer-valued float tensors: weights (C_out, C_in, k, k), bias (C_out,), threshold (C_out,) or None."""
+    """Integer-valued float tensors: weights (C_out, C_in, k_h, k_w), bias (C_out,), threshold (C_out,) or None."""
 
     weights: Tensor
     bias: Tensor
@@ -143,12 +149,16 @@ class FoldedLayer(NamedTuple):
 class SpikingLayer(nn.Module):
     """Quantised convolution or dense layer, batch norm, neuron, max pooling; see `LayerSpec`."""
 
-    def __init__(self, spec: LayerSpec, input_shape: tuple[int, int, int], input_scale: float) -> None:
+    def __init__(
+        self, spec: LayerSpec, input_shape: tuple[int, int, int], input_scale: float
+    ) -> None:
         super().__init__()
         self.spec = spec
         channels, height, width = input_shape
         if height % spec.average or width % spec.average:
-            raise ValueError(f"average pooling {spec.average} does not divide the {height} x {width} map")
+            raise ValueError(
+                f"average pooling {spec.average} does not divide the {height} x {width} map"
+            )
         height, width = height // spec.average, width // spec.average
         self.input_scale = input_scale / spec.average**2
         kernel = (height, width) if spec.kind == "dense" else (spec.kernel, spec.kernel)
@@ -158,7 +168,10 @@ class SpikingLayer(nn.Module):
         self.norm = nn.BatchNorm2d(spec.channels) if spec.neuron is not None else None
         self.bias = nn.Parameter(torch.zeros(spec.channels)) if spec.neuron is None else None
         self.neuron = spec.neuron.build() if spec.neuron is not None else None
-        size = [(n + 2 * self.padding - k) // self.stride + 1 for n, k in zip((height, width), kernel, strict=True)]
+        size = [
+            (n + 2 * self.padding - k) // self.stride + 1
+            for n, k in zip((height, width), kernel, strict=True)
+        ]
         if min(size) < 1:
             raise ValueError(f"the kernel {kernel} is larger than the {height} x {width} map")
         self.output_shape = (spec.channels, size[0] // spec.pool, size[1] // spec.pool)
@@ -205,11 +218,19 @@ class SpikingLayer(nn.Module):
             return functional.linear(flat.flatten(1), weight.flatten(1))[:, :, None, None]
         return functional.conv2d(flat, weight, stride=self.stride, padding=self.padding)
 
-    def forward(self, x: Tensor, *, folded: bool) -> tuple[Tensor, Tensor]:
+    def forward(
+        self, x: Tensor, *, folded: bool, pool_first: bool = False
+    ) -> tuple[Tensor, Tensor]:
         """Spikes of this layer before and after pooling.
 
-        x: (T, B, C, H, W), levels of the layer before, or pixels 0..255.  The readout returns its logits
-        (B, classes), the mean over the timesteps, twice.
+        Parameters
+            x: (T, B, C, H, W), levels of the layer before, or pixels 0..255.
+            folded: compute with the folded integers.
+            pool_first: at one timestep, pool the potentials instead of the spikes.  A level only grows with its
+                potential, so the pooled spikes are the same; their gradient goes to the largest potential of a
+                window, and three of four neurons need no evaluation.  Both results are the pooled spikes then.
+
+        The readout returns its logits (B, classes), the mean over the timesteps, twice.
         """
         steps = x.shape[0]
         if folded:
@@ -224,20 +245,26 @@ class SpikingLayer(nn.Module):
             else:
                 assert self.bias is not None
                 current = current + self.bias[:, None, None]
+        pool, pool_first = self.spec.pool, pool_first and steps == 1
+        if pool > 1 and pool_first:
+            current = functional.max_pool2d(current, pool)
         current = current.unflatten(0, (steps, -1))
         if self.neuron is None or self.spec.neuron is None:
             scores = current.flatten(2).sum(0) / steps
             if folded:
-                scores = scores * (weight_scale(self.weight, self.spec.bits, per_channel=False).item() * self.input_scale)
+                scale = weight_scale(self.weight, self.spec.bits, per_channel=False).flatten()
+                scores = scores * (scale * self.input_scale)
             return scores, scores
         if folded:
             assert layer.threshold is not None
-            spikes = self.neuron(current, layer.threshold[:, None, None], self.spec.neuron.decay(exact=True))
+            spikes = self.neuron(
+                current, layer.threshold[:, None, None], self.spec.neuron.decay(exact=True)
+            )
         else:
             spikes = self.neuron(current, None, self.spec.neuron.decay(exact=False))
         pooled = spikes
-        if self.spec.pool > 1:
-            pooled = functional.max_pool2d(spikes.flatten(0, 1), self.spec.pool).unflatten(0, (steps, -1))
+        if pool > 1 and not pool_first:
+            pooled = functional.max_pool2d(spikes.flatten(0, 1), pool).unflatten(0, (steps, -1))
         return spikes, pooled
 
 
@@ -257,21 +284,27 @@ class SpikingNetwork(nn.Module):
             shape, scale = layer.output_shape, 1.0
         self.layers = nn.ModuleList(layers)
 
-    def forward(self, images: Tensor, observe: Callable[[int, Tensor, Tensor], None] | None = None) -> Tensor:
+    def forward(
+        self, images: Tensor, observe: Observer | None = None, *, pool_first: bool = False
+    ) -> Tensor:
         """Logits (B, classes) of images (B, C, H, W) with pixels 0..255, float.
 
-        observe(index, spikes, pooled) is called for every layer with (T, B, C, H, W) spikes.
+        Parameters
+            observe: called with (index, spikes, pooled), (T, B, C, H, W) each, for every spiking layer.
+            pool_first: see `SpikingLayer.forward`.
         """
-        x = images.expand(self.spec.timesteps, *images.shape)
-        pooled = x
-        for index, layer in enumerate(self.layers):
-            spikes, pooled = layer(pooled, folded=self.folded)
+        pooled = images.expand(self.spec.timesteps, *images.shape)
+        for index, layer in enumerate(self.chain()):
+            spikes, pooled = layer(pooled, folded=self.folded, pool_first=pool_first)
             if observe is not None and layer.neuron is not None:
                 observe(index, spikes, pooled)
         return pooled
 
+    def chain(self) -> list[SpikingLayer]:
+        return [layer for layer in self.layers if isinstance(layer, SpikingLayer)]
+
     def spiking_layers(self) -> list[SpikingLayer]:
-        return [layer for layer in self.layers if isinstance(layer, SpikingLayer) and layer.neuron is not None]
+        return [layer for layer in self.chain() if layer.neuron is not None]
 
     def loudness(self) -> Tensor:
         """Sum of `SpikingLayer.loudness` over the layers that have to be quiet."""
@@ -295,14 +328,18 @@ def _convolutional(name: str, neuron: NeuronSpec) -> NetworkSpec:
 
 
 NETWORKS: dict[str, NetworkSpec] = {
-    "mnist-multilevel": _convolutional("mnist-multilevel", NeuronSpec(kind="multi-level", levels=4)),
+    "mnist-multilevel": _convolutional(
+        "mnist-multilevel", NeuronSpec(kind="multi-level", levels=4)
+    ),
     "mnist-onehot": _convolutional(
         "mnist-onehot", NeuronSpec(kind="one-hot", levels=3, boundary="open", surrogate="triangle")
     ),
     "mnist-perceptron": NetworkSpec(
         name="mnist-perceptron",
         layers=(
-            LayerSpec(kind="dense", channels=128, bits=4, neuron=NeuronSpec(kind="multi-level", levels=4)),
+            LayerSpec(
+                kind="dense", channels=128, bits=4, neuron=NeuronSpec(kind="multi-level", levels=4)
+            ),
             LayerSpec(kind="dense", channels=10, bits=8, neuron=None),
         ),
     ),

@@ -57,7 +57,13 @@ def _sigmoid_bump(x: Tensor, alpha: float) -> Tensor:
 class _MultiLevelFire(torch.autograd.Function):
     @staticmethod
     def forward(
-        ctx: Any, u: Tensor, threshold: Tensor, levels: int, boundary: str, surrogate: str, alpha: float
+        ctx: Any,
+        u: Tensor,
+        threshold: Tensor,
+        levels: int,
+        boundary: str,
+        surrogate: str,
+        alpha: float,
     ) -> Tensor:
         ratio = u / threshold
         ctx.save_for_backward(ratio, threshold)
@@ -65,7 +71,7 @@ class _MultiLevelFire(torch.autograd.Function):
         return fire_multi_level(ratio, levels, boundary)
 
     @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor | None, None, None, None, None]:  # type: ignore[override]
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor | None, None, None, None, None]:
         ratio, threshold = ctx.saved_tensors
         levels, boundary, surrogate, alpha = ctx.options
         if surrogate == "sigmoid":
@@ -102,7 +108,7 @@ class _OneHotFire(torch.autograd.Function):
         return fire_one_hot(ratio, lanes, boundary)
 
     @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         ratio, threshold = ctx.saved_tensors
         lanes, surrogate, edge, gamma, alpha = ctx.options
 
@@ -210,7 +216,9 @@ def one_hot_step(
     """
     if input_decay:
         if callable(leak):
-            raise ValueError("input_decay needs a leak factor, not a function; pass a number or a tensor")
+            raise ValueError(
+                "input_decay needs a leak factor, not a function; pass a number or a tensor"
+            )
         x = (1 - leak) * x
     u = x if v is None else _decay(v, leak) + x
     top = float(1 << (lanes - 1)) if normalised else 1.0
@@ -233,19 +241,27 @@ def _decay(v: Tensor, leak: Leak) -> Tensor:
 class _Neuron(nn.Module):
     """A layer of neurons with one learned threshold: runs a step function over the timesteps from zero potential."""
 
-    def __init__(self, threshold: float, leak: float, learn_threshold: bool, learn_leak: bool) -> None:
+    def __init__(
+        self, threshold: float, leak: float, learn_threshold: bool, learn_leak: bool
+    ) -> None:
         super().__init__()
         if not threshold > 0:
             raise ValueError(f"threshold must be above zero, not {threshold!r}")
         if not 0 <= leak <= 1:
             raise ValueError(f"leak must be in 0..1, not {leak!r}")
         self.threshold = nn.Parameter(torch.tensor(float(threshold)), requires_grad=learn_threshold)
-        self.leak: float | nn.Parameter = nn.Parameter(torch.tensor(float(leak))) if learn_leak else float(leak)
+        self.leak: float | nn.Parameter = (
+            nn.Parameter(torch.tensor(float(leak))) if learn_leak else float(leak)
+        )
 
-    def step(self, x: Tensor, v: Tensor | None, threshold: Tensor, leak: Leak) -> tuple[Tensor, Tensor]:
+    def step(
+        self, x: Tensor, v: Tensor | None, threshold: Tensor, leak: Leak
+    ) -> tuple[Tensor, Tensor]:
         raise NotImplementedError
 
-    def forward(self, x: Tensor, threshold: Tensor | None = None, leak: Leak | None = None) -> Tensor:
+    def forward(
+        self, x: Tensor, threshold: Tensor | None = None, leak: Leak | None = None
+    ) -> Tensor:
         """Spikes of a current.
 
         Parameters
@@ -269,7 +285,7 @@ def _clamp_leak(leak: float | Tensor) -> float | Tensor:
 
 
 class MultiLevelIF(_Neuron):
-    """Multi-level IF neuron; see `multi_level_step`.  At one timestep it has N + 1 output levels, over T steps N*T + 1."""
+    """Multi-level IF neuron; see `multi_level_step`.  Over T timesteps it has N * T + 1 output levels."""
 
     def __init__(
         self,
@@ -293,7 +309,9 @@ class MultiLevelIF(_Neuron):
         self.levels, self.boundary, self.charge = levels, boundary, charge
         self.surrogate, self.alpha = surrogate, alpha
 
-    def step(self, x: Tensor, v: Tensor | None, threshold: Tensor, leak: Leak) -> tuple[Tensor, Tensor]:
+    def step(
+        self, x: Tensor, v: Tensor | None, threshold: Tensor, leak: Leak
+    ) -> tuple[Tensor, Tensor]:
         return multi_level_step(
             x,
             v,
@@ -337,7 +355,9 @@ class OneHotMLIF(_Neuron):
         self.normalised, self.input_decay = normalised, input_decay
         self.surrogate, self.edge, self.gamma, self.alpha = surrogate, edge, gamma, alpha
 
-    def step(self, x: Tensor, v: Tensor | None, threshold: Tensor, leak: Leak) -> tuple[Tensor, Tensor]:
+    def step(
+        self, x: Tensor, v: Tensor | None, threshold: Tensor, leak: Leak
+    ) -> tuple[Tensor, Tensor]:
         return one_hot_step(
             x,
             v,

@@ -16,7 +16,7 @@ class _RoundThrough(torch.autograd.Function):
         return torch.round(x)
 
     @staticmethod
-    def backward(ctx: object, grad: Tensor) -> Tensor:  # type: ignore[override]
+    def backward(ctx: object, grad: Tensor) -> Tensor:
         return grad
 
 
@@ -26,7 +26,7 @@ class _FloorThrough(torch.autograd.Function):
         return torch.floor(x)
 
     @staticmethod
-    def backward(ctx: object, grad: Tensor) -> Tensor:  # type: ignore[override]
+    def backward(ctx: object, grad: Tensor) -> Tensor:
         return grad
 
 
@@ -62,7 +62,9 @@ def weight_scale(weight: Tensor, bits: int, *, per_channel: bool = True) -> Tens
     flat = weight.reshape(weight.shape[0], -1) if per_channel else weight.reshape(1, -1)
     scale = flat.abs().amax(1).clamp_min(1e-8) / top
     if bits < 6:
-        candidates = scale * torch.linspace(0.4, 1.0, 16, dtype=weight.dtype, device=weight.device)[:, None]
+        candidates = (
+            scale * torch.linspace(0.4, 1.0, 16, dtype=weight.dtype, device=weight.device)[:, None]
+        )
         grid = candidates[:, :, None]
         error = (torch.clamp(torch.round(flat / grid), -top, top) * grid - flat).square().sum(2)
         scale = candidates.gather(0, error.argmin(0, keepdim=True))[0]
@@ -85,9 +87,13 @@ def parse_bits(text: str, count: int) -> tuple[int, ...]:
         for value in bits:
             largest(value)
     except ValueError:
-        raise ValueError(f"--bits {text!r} is not a number 2..8 or a list such as 8,4,4,8") from None
+        raise ValueError(
+            f"--bits {text!r} is not a number 2..8 or a list such as 8,4,4,8"
+        ) from None
     if len(bits) == 1:
         bits *= count
     if len(bits) != count:
-        raise ValueError(f"--bits {text!r} has {len(bits)} entries; the network has {count} layers with weights")
+        raise ValueError(
+            f"--bits {text!r} has {len(bits)} entries; the network has {count} layers with weights"
+        )
     return bits

@@ -50,7 +50,7 @@ class Hyperparameters:
         batch: images per step.
         rate: peak of the one-cycle learning rate; warm_up: the fraction of the steps before the peak.
         decay: weight decay of the weights.
-        activity: weight of the penalty on the mean level of each layer's spikes.
+        activity: weight of the penalty on the mean level of each layer's (pooled) spikes.
         silence: weight of the penalty on biases that fire without input.
         smoothing: of the labels.
         degrees, scale, shear, move: augmentation, see sw.data.distort.
@@ -74,9 +74,17 @@ class Hyperparameters:
     threads: int = 1
 
     def __post_init__(self) -> None:
-        for name, low in (("seed", 0), ("epochs", 1), ("folded_epochs", 1), ("batch", 2), ("threads", 1)):
+        for name, low in (
+            ("seed", 0),
+            ("epochs", 1),
+            ("folded_epochs", 1),
+            ("batch", 2),
+            ("threads", 1),
+        ):
             if getattr(self, name) < low:
-                raise ValueError(f"--{name.replace('_', '-')} must be at least {low}, not {getattr(self, name)}")
+                raise ValueError(
+                    f"--{name.replace('_', '-')} must be at least {low}, not {getattr(self, name)}"
+                )
         if not self.rate > 0:
             raise ValueError(f"--rate must be above zero, not {self.rate}")
 
@@ -120,7 +128,7 @@ def evaluate(network: SpikingNetwork, split: Split, batch: int = 500) -> dict[st
         levels[index] += float(pooled.sum())
 
     for start in range(0, len(split), batch):
-        scores = network(split.images[start : start + batch].float(), observe)
+        scores = network(split.images[start : start + batch].float(), observe, pool_first=True)
         correct += int((scores.argmax(1) == split.labels[start : start + batch]).sum())
     count = len(split)
     return {
@@ -145,14 +153,20 @@ def train(
 
     Returns the folded network of the last epoch and the run log.
     """
+    digest = source_digest()
     torch.set_num_threads(parameters.threads)
     torch.manual_seed(parameters.seed)
     generator = torch.Generator().manual_seed(parameters.seed)
     network = SpikingNetwork(spec)
-    decayed = [p for name, p in network.named_parameters() if name.endswith(".weight") and p.dim() > 1]
+    decayed = [
+        p for name, p in network.named_parameters() if name.endswith(".weight") and p.dim() > 1
+    ]
     others = [p for p in network.parameters() if all(p is not q for q in decayed)]
     optimiser = torch.optim.AdamW(
-        [{"params": decayed, "weight_decay": parameters.decay}, {"params": others, "weight_decay": 0.0}],
+        [
+            {"params": decayed, "weight_decay": parameters.decay},
+            {"params": others, "weight_decay": 0.0},
+        ],
         betas=(0.9, 0.99),
     )
     count = len(data.train)
@@ -161,8 +175,8 @@ def train(
     free_epochs = max(0, parameters.epochs - parameters.folded_epochs)
     means: list[Tensor] = []
 
-    def observe(_: int, spikes: Tensor, __: Tensor) -> None:
-        means.append(spikes.mean())
+    def observe(_: int, __: Tensor, pooled: Tensor) -> None:
+        means.append(pooled.mean())
 
     epochs: list[dict[str, Any]] = []
     step = 0
@@ -186,9 +200,12 @@ def train(
             for group in optimiser.param_groups:
                 group["lr"] = rate_at(step, steps, parameters)
             means.clear()
-            scores = network(images, observe)
+            scores = network(images, observe, pool_first=True)
             loss = functional.cross_entropy(scores, labels, label_smoothing=parameters.smoothing)
-            penalty = parameters.activity * torch.stack(means).sum() + parameters.silence * network.loudness()
+            penalty = (
+                parameters.activity * torch.stack(means).sum()
+                + parameters.silence * network.loudness()
+            )
             optimiser.zero_grad(set_to_none=True)
             (loss + penalty).backward()
             optimiser.step()
@@ -214,8 +231,12 @@ def train(
         "network": spec.to_json(),
         "hyperparameters": dataclasses.asdict(parameters),
         "split": {"train": count, "validation": len(data.validation), "test": len(data.test)},
-        "source_digest": source_digest(),
-        "versions": {"python": platform.python_version(), "torch": str(torch.__version__), "numpy": np.__version__},
+        "source_digest": digest,
+        "versions": {
+            "python": platform.python_version(),
+            "torch": str(torch.__version__),
+            "numpy": np.__version__,
+        },
         "epochs": epochs,
         "validation": evaluate(network, data.validation),
         "test": evaluate(network, data.test),
@@ -254,9 +275,13 @@ def load_checkpoint(path: Path) -> tuple[SpikingNetwork, dict[str, Any]]:
             network = SpikingNetwork(NetworkSpec.from_json(log["network"]))
             network.load_state_dict(content["state"])
     except Exception:
-        raise ValueError(f"{path} is not a Stairspike checkpoint, or is damaged; train again") from None
+        raise ValueError(
+            f"{path} is not a Stairspike checkpoint, or is damaged; train again"
+        ) from None
     if version != CHECKPOINT_VERSION:
-        raise ValueError(f"{path} has checkpoint version {version}, this program reads {CHECKPOINT_VERSION}; train again")
+        raise ValueError(
+            f"{path} has checkpoint version {version}, this program reads {CHECKPOINT_VERSION}; train again"
+        )
     network.folded = True
     network.eval()
     return network, log
@@ -287,16 +312,35 @@ def parser() -> argparse.ArgumentParser:
         epilog=EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    p.add_argument("network", choices=sorted(NETWORKS), metavar="NETWORK", help=", ".join(sorted(NETWORKS)))
-    p.add_argument("--data", type=Path, metavar="DIR", help="read MNIST from here (default: download into ./data)")
-    p.add_argument("--output", type=Path, default=Path("runs"), metavar="DIR", help="write here (default: runs)")
-    p.add_argument("--bits", metavar="LIST", help="bits of the weights, 8 or 8,4,4,8 (default: the network's own)")
+    p.add_argument(
+        "network", choices=sorted(NETWORKS), metavar="NETWORK", help=", ".join(sorted(NETWORKS))
+    )
+    p.add_argument(
+        "--data",
+        type=Path,
+        metavar="DIR",
+        help="read MNIST from here (default: download into ./data)",
+    )
+    p.add_argument(
+        "--output",
+        type=Path,
+        default=Path("runs"),
+        metavar="DIR",
+        help="write here (default: runs)",
+    )
+    p.add_argument(
+        "--bits",
+        metavar="LIST",
+        help="bits of the weights, 8 or 8,4,4,8 (default: the network's own)",
+    )
     p.add_argument("--json", type=Path, metavar="FILE", help="write the run log here too")
     for f in dataclasses.fields(defaults):
         recipe = {name: r[f.name] for name, r in RECIPES.items() if f.name in r}
         note = "".join(f"; {value} for {name}" for name, value in recipe.items())
         text = f"set {f.name.replace('_', ' ')} (default: {f.default}{note})"
-        p.add_argument(f"--{f.name.replace('_', '-')}", type=type(f.default), metavar="X", help=text)
+        p.add_argument(
+            f"--{f.name.replace('_', '-')}", type=type(f.default), metavar="X", help=text
+        )
     return p
 
 
@@ -316,7 +360,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"error: {error}", file=sys.stderr)
         return 2
     console = Console()
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+    )
     with Progress(*columns, console=console) as progress:
         total = max(1, len(data.train) // parameters.batch) * parameters.epochs
         task = progress.add_task(spec.name, total=total)
@@ -329,7 +378,9 @@ def main(argv: Sequence[str] | None = None) -> int:
                 highlight=False,
             )
 
-        network, log = train(spec, parameters, data, report, lambda: progress.update(task, advance=1))
+        network, log = train(
+            spec, parameters, data, report, lambda: progress.update(task, advance=1)
+        )
     stem = arguments.output / f"{spec.name}-seed{parameters.seed}"
     checkpoint, log_path = stem.with_suffix(".pt"), stem.with_suffix(".json")
     save_checkpoint(checkpoint, network, log)
