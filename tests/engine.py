@@ -1,0 +1,130 @@
+"""Runs an `Accelerator` in Amaranth's simulator and compares everything that it says with the golden model."""
+
+import random
+from dataclasses import dataclass, field
+
+import numpy as np
+from amaranth.sim import Simulator
+
+from hw.accelerator import Accelerator
+from hw.counters import GROUPS
+from hw.weights import load_image
+from sw import golden
+from sw.folding import COUNTERS, Folding, beat_codes
+from sw.network import Network
+
+WATCHDOG = 400_000
+
+
+@dataclass
+class Observation:
+    """What came out: scores (image, class), argmax, a list of codes per layer, a list of counts per layer and counter."""
+
+    scores: list[int] = field(default_factory=list)
+    classes: list[int] = field(default_factory=list)
+    streams: list[list[int]] = field(default_factory=list)
+    counters: list[dict[str, list[int]]] = field(default_factory=list)
+    clocks: int = 0
+
+
+def observe(
+    network: Network,
+    foldings: tuple[Folding, ...],
+    images: np.ndarray,
+    *,
+    seed: int = 0,
+    pause_in: float = 0.0,
+    pause_out: float = 0.0,
+    loadable: tuple[int, ...] = (),
+) -> Observation:
+    """Simulate `images` back to back; the pauses are the probabilities that a clock brings no input, takes no output."""
+    dut = Accelerator(network, foldings, taps=True, loadable=loadable)
+    frames = golden.frames_of(network, images)
+    codes = frames.transpose(0, 1, 3, 4, 2).reshape(-1).tolist()
+    count = len(network.layers)
+    seen = Observation(
+        streams=[[] for _ in range(count - 1)],
+        counters=[{name: [] for name in COUNTERS} for _ in range(count)],
+    )
+    rng = random.Random(seed)
+    simulator = Simulator(dut)
+    simulator.add_clock(1e-6)
+
+    async def source(ctx):
+        for number, word in enumerate(load_image(network, foldings, loadable)):
+            ctx.set(dut.load.payload, {"data": word, "first": number == 0})
+            ctx.set(dut.load.valid, 1)
+            await ctx.tick().until(dut.load.ready)
+        if loadable:
+            ctx.set(dut.load.valid, 0)
+        for code in codes:
+            while rng.random() < pause_in:
+                await ctx.tick()
+            ctx.set(dut.i.payload, code)
+            ctx.set(dut.i.valid, 1)
+            await ctx.tick().until(dut.i.ready)
+            ctx.set(dut.i.valid, 0)
+
+    taps = [getattr(dut, f"tap{n}") for n in range(count - 1)]
+    counts = [getattr(dut, f"layer{n}") for n in range(count)]
+    watched = [s for tap in taps for s in (tap.valid, tap.payload)]
+    for layer in counts:
+        watched += [getattr(layer, f"done_{group}") for group in GROUPS]
+        watched += [getattr(layer, name) for name in COUNTERS]
+
+    async def monitor(ctx):
+        while True:
+            values = iter((await ctx.tick().sample(*watched))[2:])
+            for n in range(count - 1):
+                valid, payload = next(values), next(values)
+                if valid:
+                    width = network.codings[n + 1].code_width
+                    beat = beat_codes(network, foldings, n + 1)
+                    for k in range(beat):
+                        seen.streams[n].append(payload >> (k * width) & ((1 << width) - 1))
+            for n in range(count):
+                done = [next(values) for _ in GROUPS]
+                now = dict(zip(COUNTERS, values, strict=False))
+                for strobe, names in zip(done, GROUPS.values(), strict=True):
+                    for name in names if strobe else ():
+                        seen.counters[n][name].append(now[name])
+
+    def complete() -> bool:
+        lists = [values for layer in seen.counters for values in layer.values()]
+        scores = len(images) * network.class_count
+        return len(seen.scores) == scores and all(len(v) >= len(images) for v in lists)
+
+    async def sink(ctx):
+        while not complete():
+            ctx.set(dut.o.ready, rng.random() >= pause_out)
+            sampled = await ctx.tick().sample(dut.o.valid & dut.o.ready, dut.o.payload)
+            if sampled[2]:
+                seen.scores.append(sampled[3].score)
+                if sampled[3].last:
+                    seen.classes.append(sampled[3].best)
+            seen.clocks += 1
+            assert seen.clocks < WATCHDOG, "the accelerator hangs"
+
+    simulator.add_testbench(source, background=True)
+    simulator.add_testbench(monitor, background=True)
+    simulator.add_testbench(sink)
+    simulator.run()
+    return seen
+
+
+def assert_equal_to_golden(
+    network: Network, foldings: tuple[Folding, ...], images: np.ndarray, seen: Observation
+) -> None:
+    """Every layer's spikes, every score, class and counter."""
+    trace = golden.run(network, images, foldings)
+    for index, stream in enumerate(seen.streams):
+        codes = trace.layers[index].codes
+        assert codes is not None
+        expected = codes.transpose(0, 1, 3, 4, 2).reshape(-1).tolist()
+        assert stream == expected, f"spikes of layer {index}"
+    assert seen.scores == trace.scores.reshape(-1).tolist()
+    assert seen.classes == trace.classes.tolist()
+    for index, counters in enumerate(seen.counters):
+        for name, values in counters.items():
+            expected = trace.layers[index].counters[name].tolist()
+            assert values == expected, f"{name} of layer {index}"
