@@ -22,8 +22,8 @@ export GOMP_SPINCOUNT := 0
 
 demo: setup
 	$(BIN)/python -m sim.run networks/mnist-perceptron.npz --images 1000
-	$(BIN)/python -m sim.run networks/mnist-conv.npz --images 1000
-	$(BIN)/python -m hw.build networks/mnist-conv.npz --board icebreaker
+	$(BIN)/python -m sim.run networks/mnist-multilevel.npz --images 1000
+	$(BIN)/python -m hw.build networks/mnist-onehot.npz --board icebreaker
 
 test: lint
 	$(BIN)/python -m pytest -n 2 --dist worksteal -q

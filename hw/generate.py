@@ -23,7 +23,7 @@ from sw.network import Network, NetworkError, load
 
 from .accelerator import Accelerator
 from .counters import COUNTER_WIDTH, GROUPS
-from .folding import choose_foldings
+from .folding import choose_foldings, fold_for_spram
 
 TOP = "accelerator"
 FORMAT = "stairspike-accelerator"
@@ -137,22 +137,41 @@ def _write(path: Path, text: str) -> None:
 # ------------------------------------------------------------------------------------------------ command line
 
 
-def parse_lanes(text: str) -> tuple[int, ...]:
-    """``8`` or ``4,1,8,2``: lanes of every layer, or one number for each."""
+def add_folding_options(parser: argparse.ArgumentParser) -> None:
+    """The options with which a command line chooses the parallelism; `folding_of` reads them."""
+    group = parser.add_mutually_exclusive_group()
+    group.add_argument(
+        "--lanes",
+        type=_parse_lanes,
+        default=16,
+        metavar="P[,P...]",
+        help="parallel output channels: at most P, or one number per layer with weights (default: %(default)s)",
+    )
+    group.add_argument(
+        "--spram",
+        type=int,
+        metavar="BLOCKS",
+        help="fold for so many single-port RAMs, whose weights are loaded at start (an UP5K has 4)",
+    )
+
+
+def folding_of(
+    network: Network, args: argparse.Namespace
+) -> tuple[tuple[Folding, ...], tuple[int, ...]]:
+    """(foldings, loadable layers) that the options ask for.  Raises NetworkError when they do not suit the network."""
+    if args.spram is not None:
+        return fold_for_spram(network, args.spram)
+    return choose_foldings(network, args.lanes), ()
+
+
+def _parse_lanes(text: str) -> int | tuple[int, ...]:
     try:
-        return tuple(int(part) for part in text.split(","))
+        numbers = tuple(int(part) for part in text.split(","))
     except ValueError:
         raise argparse.ArgumentTypeError(
-            f"lanes must be integers like 8 or 4,8,2, not {text!r}"
+            f"expected integers like 8 or 4,8,2, not {text!r}"
         ) from None
-
-
-def parse_layers(text: str) -> tuple[int, ...]:
-    """``0,2``: numbers of layers; an empty string is none."""
-    try:
-        return tuple(int(part) for part in text.split(",") if part)
-    except ValueError:
-        raise argparse.ArgumentTypeError(f"layers must be numbers like 0,2, not {text!r}") from None
+    return numbers if len(numbers) > 1 else numbers[0]
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -160,8 +179,8 @@ def _parser() -> argparse.ArgumentParser:
         prog="python -m hw.generate",
         description="Generate the Verilog of a network's accelerator, and the manifest beside it.",
         epilog="examples:\n"
-        "  python -m hw.generate networks/mnist-conv.npz -o build/mnist-conv\n"
-        "  python -m hw.generate networks/mnist-conv.npz -o build/wide --lanes 16 --no-counters",
+        "  python -m hw.generate networks/mnist-multilevel.npz -o build/mnist-multilevel\n"
+        "  python -m hw.generate networks/mnist-multilevel.npz -o build/narrow --lanes 4 --no-counters",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("network", type=Path, help="network artefact, an .npz of sw.export")
@@ -173,13 +192,7 @@ def _parser() -> argparse.ArgumentParser:
         metavar="DIR",
         help="folder for accelerator.v and .json",
     )
-    parser.add_argument(
-        "--lanes",
-        type=parse_lanes,
-        default=None,
-        metavar="P[,P...]",
-        help="parallel output channels: of every layer, or one number for each (default: balanced)",
-    )
+    add_folding_options(parser)
     parser.add_argument(
         "--no-counters",
         dest="counters",
@@ -187,13 +200,6 @@ def _parser() -> argparse.ArgumentParser:
         help="leave the activity counters out",
     )
     parser.add_argument("--taps", action="store_true", help="show every layer's output stream")
-    parser.add_argument(
-        "--loadable",
-        type=parse_layers,
-        default=(),
-        metavar="N[,N...]",
-        help="layers whose weights a host loads at start (default: none)",
-    )
     return parser
 
 
@@ -201,13 +207,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = _parser().parse_args(argv)
     try:
         network = load(args.network)
+        foldings, loadable = folding_of(network, args)
         manifest = generate(
             network,
-            choose_foldings(network, lanes=args.lanes),
+            foldings,
             args.output,
             counters=args.counters,
             taps=args.taps,
-            loadable=args.loadable,
+            loadable=loadable,
         )
     except NetworkError as error:
         print(error, file=sys.stderr)

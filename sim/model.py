@@ -5,6 +5,7 @@ produced.  Nothing here knows what is right; sim.run compares.
 """
 
 import ctypes
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -95,6 +96,7 @@ class Run:
         # Stream order of every frame: row, column, channel.  The library reads this array while the run lasts.
         self._input = np.ascontiguousarray(frames.transpose(0, 1, 3, 4, 2))
         self._taken, self._count = 0, len(frames)
+        self.seconds = 0.0  # spent in the simulator so far
         threshold = int(pause * (1 << 32))
         self._handle = self._library.simulation_new(
             _pointer(self._input, ctypes.c_uint8),
@@ -131,7 +133,9 @@ class Run:
 
         Raises SimulationError when the hardware stalls, or when its output does not hold under back-pressure.
         """
+        started = time.monotonic()
         status = self._library.simulation_advance(self._handle, images, self.patience)
+        self.seconds += time.monotonic() - started
         if status == STALLED:
             raise SimulationError(
                 f"the hardware stalled: image {self._taken} to {self._taken + images - 1} of {self._count} did not "

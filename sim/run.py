@@ -10,9 +10,9 @@ import multiprocessing
 import os
 import random
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Sequence
-from contextlib import nullcontext
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -22,8 +22,9 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
-from hw.generate import generate
-from sim.compare import Mismatch, compare
+from hw.generate import add_folding_options, folding_of, generate
+from hw.weights import load_image
+from sim.compare import compare
 from sim.model import Model
 from sim.verilator import SimulationError
 from sw.folding import Folding
@@ -47,7 +48,8 @@ class Outcome:
         latency_clocks: from the first input beat of the first image to its last output beat
         interval_clocks: mean clocks between the last beats of successive images; None for fewer than two images a share
         counters: mean of every counter per image, by layer; empty without counters
-        clocks: simulated clocks of all shares; seconds: wall-clock time
+        clocks: simulated clocks of all shares; seconds: spent in the simulator, summed over the shares
+        wall_seconds: from beginning to end, with the golden model
     """
 
     images: int
@@ -57,6 +59,7 @@ class Outcome:
     counters: tuple[dict[str, float], ...]
     clocks: int
     seconds: float
+    wall_seconds: float
 
 
 @dataclass(frozen=True)
@@ -82,6 +85,7 @@ class _Share:
     span: int  # clocks between the last beats of its first and its last image
     sums: tuple[dict[str, int], ...]
     clocks: int
+    seconds: float
 
 
 def run_images(
@@ -98,8 +102,8 @@ def run_images(
 ) -> Outcome:
     """Run `frames` (image, step, C, H, W) back to back and compare everything with the golden model.
 
-    advanced: called with the number of images that were just found equal.  Raises MismatchError at the first difference,
-    SimulationError when the hardware stalls or says more than it should.
+    advanced: called with the number of images that were just found equal.
+    Raises MismatchError at the first difference, SimulationError when the hardware stalls.
     """
     started = time.monotonic()
     parts = np.array_split(np.arange(len(frames)), min(processes, len(frames)))
@@ -120,7 +124,8 @@ def run_images(
         interval_clocks=sum(share.span for share in shares) / pairs if pairs else None,
         counters=counters,
         clocks=sum(share.clocks for share in shares),
-        seconds=time.monotonic() - started,
+        seconds=sum(share.seconds for share in shares),
+        wall_seconds=time.monotonic() - started,
     )
 
 
@@ -159,6 +164,7 @@ def _work(job: _Job, advanced: Callable[[int], None]) -> _Share:
             span=int(times[-1] - times[0]),
             sums=tuple(sums),
             clocks=run.clock,
+            seconds=run.seconds,
         )
 
 
@@ -212,3 +218,262 @@ def _report(number: int, job: _Job, messages: Any) -> None:
         messages.put((number, _work(job, lambda count: messages.put((number, count)))))
     except (SimulationError, NetworkError) as error:
         messages.put((number, error))
+
+
+# ---------------------------------------------------------------------------------------------------- figures
+
+
+def figures_of(
+    network: Network, foldings: tuple[Folding, ...], outcome: Outcome, frequency_mhz: float
+) -> dict[str, Any]:
+    """What a run without pauses says about speed, as a JSON object."""
+    interval = outcome.interval_clocks or float(outcome.latency_clocks)
+    layers = []
+    for index, (layer, folding) in enumerate(zip(network.layers, foldings, strict=True)):
+        entry: dict[str, Any] = {"kind": layer.kind, "folding": asdict(folding)}
+        if outcome.counters[index]:
+            counts = outcome.counters[index]
+            entry["counters"] = counts
+            if layer.kind != "maxpool":
+                operations, slots = counts["synaptic_operations"], folding.lanes * counts["clocks"]
+                entry["lane_utilisation"] = operations / slots if slots else 0.0
+            entry["share_of_interval"] = counts["clocks"] / interval
+        layers.append(entry)
+    busiest = max(
+        (entry["counters"]["clocks"] for entry in layers if "counters" in entry), default=None
+    )
+    return {
+        "images": outcome.images,
+        "clocks_per_image": interval,
+        "latency_clocks": outcome.latency_clocks,
+        "busiest_layer_clocks": busiest,
+        "frequency_mhz": frequency_mhz,
+        "images_per_second": frequency_mhz * 1e6 / interval,
+        "layers": layers,
+    }
+
+
+def _show(console: Console, network: Network, figures: dict[str, Any]) -> None:
+    table = Table(box=None, pad_edge=False)
+    for title in (
+        "layer",
+        "kind",
+        "lanes",
+        "clocks",
+        "of interval",
+        "synaptic operations",
+        "lane utilisation",
+    ):
+        table.add_column(title, justify="left" if title in ("layer", "kind") else "right")
+    for index, entry in enumerate(figures["layers"]):
+        counts = entry.get("counters", {})
+        utilisation = entry.get("lane_utilisation")
+        table.add_row(
+            str(index),
+            entry["kind"],
+            "" if utilisation is None else str(entry["folding"]["lanes"]),
+            f"{counts.get('clocks', 0):,.0f}",
+            f"{entry.get('share_of_interval', 0):.1%}",
+            f"{counts.get('synaptic_operations', 0):,.0f}",
+            "" if utilisation is None else f"{utilisation:.1%}",
+        )
+    console.print(table)
+    console.print(
+        f"{figures['clocks_per_image']:,.0f} clocks an image without pauses (first image after "
+        f"{figures['latency_clocks']:,}): {figures['images_per_second']:,.0f} images/s at "
+        f"{figures['frequency_mhz']:g} MHz"
+    )
+
+
+# ----------------------------------------------------------------------------------------------- command line
+
+
+def simulate(
+    network: Network,
+    foldings: tuple[Folding, ...],
+    frames: np.ndarray,
+    *,
+    loadable: tuple[int, ...] = (),
+    labels: np.ndarray | None = None,
+    seed: int = 0,
+    pause: float = 0.2,
+    processes: int = 1,
+    frequency_mhz: float = 25.0,
+    console: Console | None = None,
+) -> dict[str, Any]:
+    """Generate, compile, run `frames` with pauses and some of them without; return all figures as a JSON object.
+
+    Raises MismatchError, SimulationError or NetworkError.
+    """
+    console = console or Console(quiet=True)
+    weights = np.array(load_image(network, foldings, loadable), np.uint16) if loadable else None
+    BUILD_ROOT.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=BUILD_ROOT) as name, console.status("compiling the RTL"):
+        manifest = generate(network, foldings, Path(name), taps=True, loadable=loadable)
+        model = Model.build(Path(name), manifest)
+
+    def run(frames: np.ndarray, pause: float, title: str) -> Outcome:
+        columns = (TextColumn(title), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+        with Progress(*columns, console=console, transient=True) as progress:
+            task = progress.add_task(title, total=len(frames))
+            return run_images(
+                model,
+                network,
+                foldings,
+                frames,
+                seed=seed,
+                pause=pause,
+                processes=processes,
+                weights=weights,
+                advanced=lambda count: progress.advance(task, count),
+            )
+
+    checked = run(frames, pause, "RTL against golden model")
+    speed = run(frames[:SPEED_IMAGES], 0.0, "without pauses") if pause else checked
+    result: dict[str, Any] = {
+        "format": "stairspike-simulation",
+        "version": 1,
+        "network": network.digest,
+        "loadable": list(loadable),
+        "images": len(frames),
+        "mismatches": 0,
+        "seed": seed,
+        "pause": pause,
+        "clocks": checked.clocks,
+        "seconds": checked.seconds,
+        "wall_seconds": checked.wall_seconds,
+        "clocks_per_second": checked.clocks / checked.seconds,
+        "speed": figures_of(network, foldings, speed, frequency_mhz),
+        "counters": [dict(counts) for counts in checked.counters],
+        "tools": manifest["tools"],
+    }
+    spikes = sum(counts.get("output_spikes", 0) for counts in checked.counters) * len(frames)
+    console.print(
+        f"{len(frames)} images: scores, classes, all counters and every layer's stream "
+        f"({spikes:,.0f} spikes) equal the golden model (pauses {pause:g}, seed {seed})"
+    )
+    if labels is not None:
+        correct = int((checked.classes == labels).sum())
+        result["correct"] = correct
+        console.print(
+            f"{correct} of {len(frames)} classified correctly ({correct / len(frames):.2%})"
+        )
+    _show(console, network, result["speed"])
+    console.print(
+        f"simulated {checked.clocks:,} clocks in {checked.wall_seconds:.1f} s, golden model included; the compiled "
+        f"RTL alone runs {checked.clocks / checked.seconds / 1e3:,.0f} thousand clocks/s a core"
+    )
+    return result
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m sim.run",
+        description="Run images through the compiled RTL and compare everything with the golden model.",
+        epilog="examples:\n"
+        "  python -m sim.run networks/mnist-multilevel.npz --images 100\n"
+        "  python -m sim.run networks/mnist-onehot.npz --spram 4 --frequency 12 --json build/sim.json\n"
+        "  python -m sim.run networks/mnist-perceptron.npz --images 10000 --data data --lanes 32,10",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("network", type=Path, help="network artefact, an .npz of sw.export")
+    parser.add_argument(
+        "--images", type=int, default=100, metavar="N", help="how many (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--data",
+        type=Path,
+        metavar="DIR",
+        help="folder with MNIST (default: the shipped test images)",
+    )
+    add_folding_options(parser)
+    parser.add_argument(
+        "--pause",
+        type=float,
+        default=0.2,
+        metavar="P",
+        help="probability that a side withholds valid or ready in a clock (default: %(default)s)",
+    )
+    parser.add_argument("--seed", type=int, help="of the pauses (default: a new one, printed)")
+    parser.add_argument(
+        "--processes",
+        type=int,
+        default=os.cpu_count() or 1,
+        help="simulations at a time (default: one per core)",
+    )
+    parser.add_argument(
+        "--frequency",
+        type=float,
+        default=25.0,
+        metavar="MHZ",
+        help="clock for images/s (default: %(default)s)",
+    )
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write all figures to this file")
+    return parser
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    parser = _parser()
+    args = parser.parse_args(argv)
+    seed = random.SystemRandom().randrange(1 << 31) if args.seed is None else args.seed
+    for name, wrong, rule in (
+        ("--images", args.images < 1, "at least 1"),
+        ("--processes", args.processes < 1, "at least 1"),
+        ("--pause", not 0 <= args.pause < 1, "in 0 <= p < 1"),
+        ("--frequency", not args.frequency > 0, "above 0"),
+        ("--seed", not 0 <= seed < 1 << 63, "in 0 <= seed < 2^63"),
+    ):
+        if wrong:
+            print(f"{name} must be {rule}, not {getattr(args, name[2:])}", file=sys.stderr)
+            return 2
+    from sw import (  # torch takes seconds to import; a wrong option need not wait for it
+        data,
+        golden,
+    )
+
+    try:
+        network = load(args.network)
+        foldings, loadable = folding_of(network, args)
+        split = data.load_test(args.data).first(args.images)
+        frames = golden.frames_of(network, split.images.numpy())
+    except (NetworkError, data.DataError) as error:
+        print(error, file=sys.stderr)
+        return 2
+    console = Console(highlight=False, soft_wrap=True)
+    try:
+        result = simulate(
+            network,
+            foldings,
+            frames,
+            loadable=loadable,
+            labels=split.labels.numpy(),
+            seed=seed,
+            pause=args.pause,
+            processes=args.processes,
+            frequency_mhz=args.frequency,
+            console=console,
+        )
+    except MismatchError as error:
+        print(
+            f"the RTL differs from the golden model: {error} (pauses {args.pause:g}, seed {seed})",
+            file=sys.stderr,
+        )
+        return 1
+    except SimulationError as error:
+        print(error, file=sys.stderr)
+        return 1
+    if args.json is not None:
+        partial = args.json.with_name(args.json.name + ".partial")
+        try:
+            args.json.parent.mkdir(parents=True, exist_ok=True)
+            partial.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+            partial.replace(args.json)
+        except OSError as error:
+            print(f"{args.json} cannot be written: {error.strerror}", file=sys.stderr)
+            return 2
+        console.print(f"{args.json}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
