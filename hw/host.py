@@ -101,7 +101,7 @@ class Host(wiring.Component):
         silence = Signal(self.timeout_clocks.bit_length())
         timed_out = silence[-1]
 
-        # The identity is a table that `left` walks downwards; one of its bits is alive.
+        # One bit of the identity is alive.
         table = [Const(value, 8) for value in identity.encode()]
         loaded = self.loaded if identity.load_words else Const(1)
         table[1] = Cat(Const(identity.loadable, 1), loaded, Const(0, 6))
@@ -123,25 +123,28 @@ class Host(wiring.Component):
 
             with m.State("Command"):
                 m.d.comb += byte.ready.eq(1)
-                m.d.sync += [flush.eq(0), first.eq(1)]
+                m.d.sync += [flush.eq(0), first.eq(1), low.eq(byte.payload)]
                 with m.If(byte.valid):
-                    m.d.sync += finish(protocol.BAD_COMMAND)
-                    m.next = "Answer"
-                    with m.Switch(byte.payload):
-                        with m.Case(protocol.IDENTIFY):
-                            m.d.sync += [start("identity"), answer.eq(protocol.OK)]
-                            m.next = "Identity-OK"
-                        with m.Case(protocol.CLASSIFY):
-                            m.d.sync += start("image")
-                            m.next = "Image"
-                        if identity.load_words:
-                            with m.Case(protocol.LOAD):
-                                m.d.sync += start("load")
-                                m.next = "Load"
-                        if identity.counter_count:
-                            with m.Case(protocol.COUNTERS):
-                                m.d.sync += [start("counters"), answer.eq(protocol.OK)]
-                                m.next = "Counters-OK"
+                    m.next = "Decode"
+
+            with m.State("Decode"):
+                m.d.sync += finish(protocol.BAD_COMMAND)
+                m.next = "Answer"
+                with m.Switch(low):
+                    with m.Case(protocol.IDENTIFY):
+                        m.d.sync += [start("identity"), answer.eq(protocol.OK)]
+                        m.next = "Identity-OK"
+                    with m.Case(protocol.CLASSIFY):
+                        m.d.sync += start("image")
+                        m.next = "Image"
+                    if identity.load_words:
+                        with m.Case(protocol.LOAD):
+                            m.d.sync += start("load")
+                            m.next = "Load"
+                    if identity.counter_count:
+                        with m.Case(protocol.COUNTERS):
+                            m.d.sync += [start("counters"), answer.eq(protocol.OK)]
+                            m.next = "Counters-OK"
 
             with m.State("Answer"):
                 m.d.comb += [self.o.valid.eq(1), self.o.payload.eq(answer)]
@@ -156,11 +159,13 @@ class Host(wiring.Component):
                     with m.If(self.o.ready):
                         m.next = name
                 with m.State(name):
-                    m.d.comb += self.o.valid.eq(1)
-                    with m.Switch(left):
-                        for index, value in enumerate(reversed(words)):
-                            with m.Case(index):
-                                m.d.comb += self.o.payload.eq(value)
+                    # A table that `left` walks downwards, filled up to a power of two: a plain tree of multiplexers.
+                    size = 1 << (len(words) - 1).bit_length()
+                    entries = Cat(*reversed(words), *[Const(0, 8)] * (size - len(words)))
+                    m.d.comb += [
+                        self.o.valid.eq(1),
+                        self.o.payload.eq(entries.word_select(left[: size.bit_length() - 1], 8)),
+                    ]
                     with m.If(self.o.ready):
                         m.d.sync += left.eq(left - 1)
                         with m.If(left == 0):
