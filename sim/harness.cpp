@@ -135,7 +135,7 @@ struct Simulation {
     }
 
     // Everything about `images` more images has been said.
-    bool has(std::size_t images) {
+    bool has(std::size_t images) const {
         if (ended.size() < images) return false;
 #define CHECK(layer, slot, port, strobe) \
     if (counters[layer][slot].size() < images) return false;
@@ -187,9 +187,13 @@ std::size_t simulation_load(Simulation* s, const uint16_t* words, std::size_t co
 
 // Run until `images` more images are complete; fails when nothing moves for `patience` clocks.
 int simulation_advance(Simulation* s, std::size_t images, uint64_t patience) {
-    while (s->status == OK && !s->has(images)) {
+    bool complete = s->has(images);
+    while (s->status == OK && !complete) {
         s->tick();
-        if (s->clock - s->progress > patience) return STALLED;
+        if (s->progress + 1 == s->clock)  // something was said in this clock
+            complete = s->has(images);
+        else if (s->clock - s->progress > patience)
+            return STALLED;
     }
     return s->status;
 }

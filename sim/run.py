@@ -47,6 +47,7 @@ class Outcome:
         images: how many were run; classes: int64 (image,), what the hardware answered
         latency_clocks: from the first input beat of the first image to its last output beat
         interval_clocks: mean clocks between the last beats of successive images; None for fewer than two images a share
+        layer_clocks: mean of every layer's `clocks` over the images of these intervals; empty without counters
         counters: mean of every counter per image, by layer; empty without counters
         clocks: simulated clocks of all shares; seconds: spent in the simulator, summed over the shares
         wall_seconds: from beginning to end, with the golden model
@@ -56,6 +57,7 @@ class Outcome:
     classes: np.ndarray
     latency_clocks: int
     interval_clocks: float | None
+    layer_clocks: tuple[float, ...]
     counters: tuple[dict[str, float], ...]
     clocks: int
     seconds: float
@@ -84,6 +86,7 @@ class _Share:
     latency: int
     span: int  # clocks between the last beats of its first and its last image
     sums: tuple[dict[str, int], ...]
+    later_clocks: tuple[int, ...]  # counter of every layer, summed over all images but the first
     clocks: int
     seconds: float
 
@@ -122,6 +125,12 @@ def run_images(
         classes=np.concatenate([share.classes for share in shares]),
         latency_clocks=shares[0].latency,
         interval_clocks=sum(share.span for share in shares) / pairs if pairs else None,
+        layer_clocks=tuple(
+            sum(part) / pairs
+            for part in zip(*(share.later_clocks for share in shares), strict=True)
+        )
+        if pairs
+        else (),
         counters=counters,
         clocks=sum(share.clocks for share in shares),
         seconds=sum(share.seconds for share in shares),
@@ -135,7 +144,7 @@ def _work(job: _Job, advanced: Callable[[int], None]) -> _Share:
     classes, ended = [], []
     latency = 0
     sums: list[dict[str, int]] = [{} for _ in job.network.layers]
-    patience = None
+    first_clocks: list[int] = []
     with job.model.start(job.frames, seed=job.seed, pause=job.pause, weights=job.weights) as run:
         for at in range(0, len(job.frames), CHUNK):
             frames = job.frames[at : at + CHUNK]
@@ -146,7 +155,9 @@ def _work(job: _Job, advanced: Callable[[int], None]) -> _Share:
             mismatch = compare(job.network, trace, records, job.first + at)
             if mismatch is not None:
                 raise MismatchError(str(mismatch))
-            latency = latency or int(records.ended[0] - records.began[0] + 1)
+            if at == 0:
+                latency = int(records.ended[0] - records.began[0] + 1)
+                first_clocks = [int(counts["clocks"][0]) for counts in records.counters if counts]
             classes.append(records.best[:, -1].astype(np.int64))
             ended.append(records.ended)
             for total, counts in zip(sums, records.counters, strict=True):
@@ -163,6 +174,9 @@ def _work(job: _Job, advanced: Callable[[int], None]) -> _Share:
             latency=latency,
             span=int(times[-1] - times[0]),
             sums=tuple(sums),
+            later_clocks=tuple(
+                total["clocks"] - first for total, first in zip(sums, first_clocks, strict=False)
+            ),
             clocks=run.clock,
             seconds=run.seconds,
         )
@@ -237,11 +251,10 @@ def figures_of(
             if layer.kind != "maxpool":
                 operations, slots = counts["synaptic_operations"], folding.lanes * counts["clocks"]
                 entry["lane_utilisation"] = operations / slots if slots else 0.0
-            entry["share_of_interval"] = counts["clocks"] / interval
+        if outcome.layer_clocks:
+            entry["share_of_interval"] = outcome.layer_clocks[index] / interval
         layers.append(entry)
-    busiest = max(
-        (entry["counters"]["clocks"] for entry in layers if "counters" in entry), default=None
-    )
+    busiest = max(outcome.layer_clocks, default=None)
     return {
         "images": outcome.images,
         "clocks_per_image": interval,
