@@ -73,7 +73,9 @@ def _counters_of(accelerator):
         for name in accelerator.signature.members
         if name.startswith("layer") and name.removeprefix("layer").isdigit()
     )
-    return [getattr(getattr(accelerator, name), counter) for _, name in layers for counter in COUNTERS]
+    return [
+        getattr(getattr(accelerator, name), counter) for _, name in layers for counter in COUNTERS
+    ]
 
 
 class Top(Elaboratable):
@@ -92,7 +94,7 @@ class Top(Elaboratable):
         m = Module()
         m.submodules.clock = self.board.clock_generator()
         m.submodules.engine = engine = self.engine
-        pins = platform.request("uart", 0, dir={name: "-" for name in ("rx", "tx", "rts", "dtr")})
+        pins = platform.request("uart", 0, dir=dict.fromkeys(("rx", "tx", "rts", "dtr"), "-"))
         m.submodules.rx = rx = io.Buffer("i", pins.rx)
         m.submodules.tx = tx = io.Buffer("o", pins.tx)
         m.submodules.led = led = io.Buffer("o", platform.request("led", 0, dir="-"))

@@ -1,0 +1,452 @@
+"""Network + board -> bitstream, and a report of what it costs and what it does.
+
+The composition root: the one module that knows the hardware, the boards, the simulation and the energy model, and that
+nobody imports.  A build lies in a folder named by the digest of everything that the tools read; it is written beside
+and renamed when it is complete, and its bitstream is used again when nothing that the tools read has changed.
+"""
+
+import argparse
+import hashlib
+import json
+import shutil
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+from boards import NAMES, Board, UnknownBoardError, find_board
+from boards.folding import fold_for_board
+from boards.top import Top
+from hw import report, toolchain
+from hw.accelerator import Accelerator
+from hw.toolchain import ToolError
+from hw.weights import load_image
+from sw.folding import Folding
+from sw.network import Network, NetworkError, load
+
+DEFAULT_NETWORK = Path("networks/mnist-multilevel.npz")
+DEFAULT_OUTPUT = Path("build")
+TOP = "top"
+
+_PLACE = {"ice40": "nextpnr-ice40", "ecp5": "nextpnr-ecp5"}
+_PACK = {"ice40": "icepack", "ecp5": "ecppack"}
+_BITSTREAM = {"ice40": f"{TOP}.bin", "ecp5": f"{TOP}.bit"}
+_CONSTRAINTS = {"ice40": f"{TOP}.pcf", "ecp5": f"{TOP}.lpf"}
+# The kinds of cells that can run out, by nextpnr's names, and what helps.
+_REMEDIES = {
+    "ICESTORM_LC": "use fewer lanes, a smaller network or a larger board",
+    "TRELLIS_COMB": "use fewer lanes, a smaller network or a larger board",
+    "ICESTORM_RAM": "use fewer channels, fewer weight bits or a larger board",
+    "DP16KD": "use fewer channels, fewer weight bits or a larger board",
+    "ICESTORM_SPRAM": "use fewer lanes or fewer weight bits",
+}
+
+
+class DoesNotFitError(ValueError):
+    """The network is too large for the board; by how much, and which knob helps."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Design:
+    """What is built: everything that follows from network, board and lanes, before any tool runs.
+
+    Members
+        files: the inputs of the tools by name; key: digest of them and of the tools' versions
+        weights: the words that a host loads at start; empty when the bitstream holds them
+    """
+
+    network: Network
+    board: Board
+    foldings: tuple[Folding, ...]
+    loadable: tuple[int, ...]
+    weights: tuple[int, ...]
+    files: Mapping[str, str]
+    tools: Mapping[str, str]
+    key: str
+
+
+def design(network: Network, board: Board, lanes: int | Sequence[int] | None = None) -> Design:
+    """Elaborate the board's top.  Raises NetworkError when the network's weights do not fit the board."""
+    foldings, loadable = fold_for_board(network, board, lanes)
+    weights = tuple(load_image(network, foldings, loadable)) if loadable else ()
+    accelerator = Accelerator(network, foldings, counters=board.counters, loadable=loadable)
+    top = Top(board, network, accelerator, load_words=len(weights))
+    plan = board.platform().build(top, name=TOP, do_build=False, emit_src=False)
+    rtlil = _text(plan.files[f"{TOP}.il"])
+    constraints = _CONSTRAINTS[board.family]
+    files = {
+        f"{TOP}.il": rtlil,
+        f"{TOP}.ys": _synthesis_script(rtlil, board),
+        constraints: _text(plan.files[constraints]),
+    }
+    names = ("yosys", _PLACE[board.family], _PACK[board.family])
+    tools = {name: toolchain.describe(name) for name in names}
+    inputs = {"files": files, "tools": tools, "options": board.nextpnr_options}
+    key = hashlib.sha256(json.dumps(inputs, sort_keys=True).encode()).hexdigest()
+    return Design(
+        network=network,
+        board=board,
+        foldings=foldings,
+        loadable=loadable,
+        weights=weights,
+        files=files,
+        tools=tools,
+        key=key,
+    )
+
+
+def _text(content: str | bytes) -> str:
+    return content if isinstance(content, str) else content.decode()
+
+
+def _synthesis_script(rtlil: str, board: Board) -> str:
+    """Yosys commands; every register remembers the module that it was written in, for `hw.report`."""
+    modules = [
+        line.split("\\", 1)[1] for line in rtlil.splitlines() if line.startswith("module \\")
+    ]
+    marks = [f'setattr -set {report.ROOM_ATTRIBUTE} "{name}" {name}/t:$*dff*' for name in modules]
+    return "\n".join(
+        [
+            f"read_rtlil {TOP}.il",
+            "proc",
+            f"write_verilog -noattr {TOP}.v",
+            *marks,
+            f"synth_{board.family} -top {TOP} -json {TOP}.json",
+            "",
+        ]
+    )
+
+
+def make_bitstream(
+    design: Design, folder: Path, *, advanced: Any = lambda step: None
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Run the tools in `folder`: (area, timing) of the report.
+
+    advanced: called with the name of every step that begins.
+    Raises DoesNotFitError, or ToolError with the path of the log.
+    """
+    board, family = design.board, design.board.family
+    for name, text in design.files.items():
+        (folder / name).write_text(text)
+    advanced("synthesis")
+    toolchain.run("yosys", ["-q", "-l", "yosys.rpt", f"{TOP}.ys"], folder=folder, log="yosys.log")
+    rooms = report.fold_rooms(report.read_rooms(folder / f"{TOP}.json", TOP))
+    cells = {kind: sum(row[kind] for row in rooms.values()) for kind in report.KINDS}
+    _check_cells(board, cells)
+    advanced("place and route")
+    outputs = {
+        "ice40": ("--pcf", "--asc", f"{TOP}.asc"),
+        "ecp5": ("--lpf", "--textcfg", f"{TOP}.config"),
+    }
+    constraint_option, output_option, placed = outputs[family]
+    arguments = [
+        *board.nextpnr_options,
+        *("--json", f"{TOP}.json", constraint_option, _CONSTRAINTS[family]),
+        *(output_option, placed, "--report", "nextpnr.json", "--timing-allow-fail"),
+    ]
+    try:
+        toolchain.run(_PLACE[family], arguments, folder=folder, log="nextpnr.log")
+    except ToolError:
+        _check_log(board, folder / "nextpnr.log")
+        raise
+    advanced("bitstream")
+    bitstream = _BITSTREAM[family]
+    pack = {
+        "ice40": [placed, bitstream],
+        "ecp5": ["--compress", "--input", placed, "--bit", bitstream],
+    }
+    toolchain.run(_PACK[family], pack[family], folder=folder, log="pack.log")
+    packed = report.read_packed(folder / "nextpnr.json")
+    area = {
+        "rooms": rooms,
+        "cells": cells,
+        "packed": {name: [used, packed.available[name]] for name, used in packed.used.items()},
+        "method": "Cells of the synthesised netlist. Flip-flops and memories count where they are written, a LUT where "
+        "most of its readers are.",
+    }
+    timing = {
+        "fmax_mhz": packed.fmax_hz / 1e6,
+        "target_mhz": board.clock_hz / 1e6,
+        "met": packed.fmax_hz >= board.clock_hz,
+        "path_ns": packed.path_ns,
+        "path": [list(step) for step in packed.path],
+    }
+    return area, timing
+
+
+def _check_cells(board: Board, cells: Mapping[str, int]) -> None:
+    """Raise DoesNotFitError when synthesis alone shows that the design is too large."""
+    for needed, available, name, remedy in (
+        (report.luts_of(cells, board.family), board.lut_count, "LUTs", _REMEDIES["ICESTORM_LC"]),
+        (cells["block_ram"], board.block_ram_count, "block RAMs", _REMEDIES["ICESTORM_RAM"]),
+        (cells["spram"], board.spram_count, "single-port RAMs", _REMEDIES["ICESTORM_SPRAM"]),
+    ):
+        if needed > available:
+            raise DoesNotFitError(
+                f"the design needs {needed:,} {name}, {needed - available:,} more than the {available:,} of the "
+                f"{board.name}; {remedy}"
+            )
+
+
+def _check_log(board: Board, log: Path) -> None:
+    """Raise DoesNotFitError when nextpnr's own table of cells shows an overflow."""
+    for line in log.read_text(errors="replace").splitlines():
+        words = line.replace("/", " ").split()
+        for name, remedy in _REMEDIES.items():
+            if f"{name}:" in words:
+                used, available = (int(word) for word in words[words.index(f"{name}:") + 1 :][:2])
+                if used > available:
+                    raise DoesNotFitError(
+                        f"the design needs {used:,} {name} cells, {used - available:,} more than the {available:,} "
+                        f"of the {board.name}; {remedy}"
+                    )
+
+
+# ---------------------------------------------------------------------------------------- what the images show
+
+
+def measure(design: Design, image_count: int, console: Console) -> dict[str, Any]:
+    """Run shipped images through the RTL: speed, accuracy and energy of the report."""
+    from sim import run
+    from sw import data, golden
+    from sw.energy import __doc__ as energy_method
+    from sw.energy import summarise
+
+    network, foldings, board = design.network, design.foldings, design.board
+    split = data.load_test(None).first(image_count)
+    frames, labels = golden.frames_of(network, split.images.numpy()), split.labels.numpy()
+    result = run.simulate(
+        network,
+        foldings,
+        frames,
+        loadable=design.loadable,
+        labels=labels,
+        seed=0,
+        pause=0.0,
+        frequency_mhz=board.clock_hz / 1e6,
+    )
+    trace = golden.run(network, frames, foldings, keep_codes=False)
+    predicted = int((trace.classes == labels).sum())
+    speed = result["speed"]
+    layers = []
+    for layer, folding, entry, counts in zip(
+        network.layers, foldings, speed["layers"], result["counters"], strict=True
+    ):
+        layers.append(
+            {
+                "kind": layer.kind,
+                "lanes": None if layer.kind == "maxpool" else folding.lanes,
+                "clocks": counts["clocks"],
+                "accumulations": counts["accumulations"],
+                "synaptic_operations": counts["synaptic_operations"],
+                "lane_utilisation": entry.get("lane_utilisation"),
+            }
+        )
+    accuracy = {}
+    provenance = network.provenance
+    if "float_accuracy" in provenance:
+        accuracy["float"] = f"{provenance['float_accuracy']:.2f} % of {provenance['test_images']:,}"
+    if "integer_accuracy" in provenance:
+        accuracy["integer"] = (
+            f"{provenance['integer_accuracy']:.2f} % of {provenance['test_images']:,}"
+        )
+    for name, correct in (("golden model", predicted), ("RTL", result["correct"])):
+        accuracy[name] = f"{correct / image_count:.2%} of {image_count:,}".replace("%", " %")
+    return {
+        "speed": {
+            "images": image_count,
+            "clocks_per_image": speed["clocks_per_image"],
+            "latency_clocks": speed["latency_clocks"],
+            "images_per_second": board.clock_hz / speed["clocks_per_image"],
+            "layers": layers,
+            "counters": result["counters"],
+        },
+        "accuracy": accuracy,
+        "correct": {"golden": predicted, "rtl": result["correct"]},
+        "energy": summarise(network, foldings, result["counters"]),
+        "energy_method": (energy_method or "").strip(),
+    }
+
+
+def build(
+    network_path: Path,
+    board_name: str,
+    *,
+    lanes: int | Sequence[int] | None = None,
+    output: Path = DEFAULT_OUTPUT,
+    image_count: int = 100,
+    console: Console | None = None,
+) -> tuple[dict[str, Any], Path]:
+    """Build everything: (the report, its folder).
+
+    image_count: images that are run through the RTL; 0 leaves speed, accuracy and energy out.
+    Raises NetworkError, UnknownBoardError, DoesNotFitError; ToolError, SimulationError.
+    """
+    console = console or Console(quiet=True)
+    network = load(network_path)
+    board = find_board(board_name)
+    columns = (SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn())
+    with Progress(*columns, console=console) as progress:
+        task = progress.add_task("elaboration", total=1)
+
+        def step(name: str) -> None:
+            nonlocal task
+            progress.update(task, completed=1)
+            task = progress.add_task(name, total=1)
+
+        chosen = design(network, board, lanes)
+        folder = output / f"{network_path.stem}-{board.name}-{chosen.key[:12]}"
+        partial = folder.with_name(folder.name + ".partial")
+        stored = _stored(folder)
+        if stored is None:
+            shutil.rmtree(partial, ignore_errors=True)
+            partial.mkdir(parents=True)
+            area, timing = make_bitstream(chosen, partial, advanced=step)
+        else:
+            partial = folder
+            area, timing = stored["area"], stored["timing"]
+        figures: dict[str, Any] = {
+            "format": "stairspike-build",
+            "version": 1,
+            "board": board.name,
+            "device": board.device,
+            "network": {"name": network_path.stem, "digest": network.digest},
+            "foldings": [asdict(folding) for folding in chosen.foldings],
+            "loadable": list(chosen.loadable),
+            "tools": dict(chosen.tools),
+            "bitstream": _BITSTREAM[board.family],
+            "area": area,
+            "timing": timing,
+        }
+        if image_count:
+            step("images")
+            figures |= measure(chosen, image_count, console)
+        _write(partial / "report.json", json.dumps(figures, indent=1) + "\n")
+        _write(partial / "report.html", report.page(figures))
+        if partial != folder:
+            shutil.rmtree(folder, ignore_errors=True)
+            partial.rename(folder)
+        progress.update(task, completed=1)
+    return figures, folder
+
+
+def _stored(folder: Path) -> dict[str, Any] | None:
+    """The report of an earlier build of the same inputs."""
+    try:
+        stored = json.loads((folder / "report.json").read_text())
+    except (OSError, ValueError):
+        return None
+    complete = isinstance(stored, dict) and (folder / str(stored.get("bitstream"))).is_file()
+    return stored if complete else None
+
+
+def _write(path: Path, text: str) -> None:
+    partial = path.with_name(path.name + ".partial")
+    partial.write_text(text, encoding="utf-8")
+    partial.replace(path)
+
+
+# ------------------------------------------------------------------------------------------------ command line
+
+
+def _parse_lanes(text: str) -> int | tuple[int, ...]:
+    try:
+        numbers = tuple(int(part) for part in text.split(","))
+    except ValueError:
+        raise argparse.ArgumentTypeError(
+            f"expected integers like 8 or 4,8,2, not {text!r}"
+        ) from None
+    return numbers if len(numbers) > 1 else numbers[0]
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(
+        prog="python -m hw.build",
+        description="Build the bitstream of a network for a board, and report its area, speed and energy.",
+        epilog="examples:\n"
+        "  python -m hw.build --board icebreaker\n"
+        "  python -m hw.build networks/mnist-onehot.npz --board ulx3s --lanes 8 --images 1000 --json build/ulx3s.json",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument(
+        "network",
+        type=Path,
+        nargs="?",
+        default=DEFAULT_NETWORK,
+        metavar="NETWORK",
+        help="network artefact (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--board", required=True, metavar="BOARD", help=f"one of {', '.join(NAMES)}"
+    )
+    parser.add_argument(
+        "--lanes",
+        type=_parse_lanes,
+        metavar="P[,P...]",
+        help="lanes: at most P, or one number per layer with weights (default: what suits the board)",
+    )
+    parser.add_argument(
+        "--output",
+        type=Path,
+        default=DEFAULT_OUTPUT,
+        metavar="DIR",
+        help="write the build's folder in DIR (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--images",
+        type=int,
+        default=100,
+        metavar="N",
+        help="run N shipped images through the RTL; 0 for none (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--json", type=Path, metavar="FILE", help="write every figure to FILE as well"
+    )
+    options = parser.parse_args(argv)
+    if not 0 <= options.images <= 1000:
+        print(f"hw.build: --images must be in 0..1000, not {options.images}", file=sys.stderr)
+        return 2
+    console = Console(highlight=False, soft_wrap=True)
+    try:
+        figures, folder = build(
+            options.network,
+            options.board,
+            lanes=options.lanes,
+            output=options.output,
+            image_count=options.images,
+            console=console,
+        )
+    except (NetworkError, UnknownBoardError, DoesNotFitError) as error:
+        print(f"hw.build: {error}", file=sys.stderr)
+        return 2
+    except RuntimeError as error:  # of a tool, or of the simulation
+        print(f"hw.build: {error}", file=sys.stderr)
+        return 1
+    table = Table(title=f"{figures['network']['name']} on {figures['board']}", show_header=False)
+    for row in report.headline(figures):
+        table.add_row(*row)
+    console.print(table)
+    for name in (figures["bitstream"], "report.html", "report.json"):
+        console.print(f"{folder / name}")
+    if options.json:
+        options.json.parent.mkdir(parents=True, exist_ok=True)
+        _write(options.json, json.dumps(figures, indent=1) + "\n")
+        console.print(f"{options.json}")
+    timing = figures["timing"]
+    if not timing["met"]:
+        print(
+            f"hw.build: the design reaches {timing['fmax_mhz']:.1f} MHz, less than the {timing['target_mhz']:.1f} MHz "
+            "of the board; use fewer lanes",
+            file=sys.stderr,
+        )
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
