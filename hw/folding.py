@@ -60,52 +60,55 @@ def _word_codes(network: Network, index: int, beat: int, word_width: int) -> int
     return best
 
 
-def fold_for_spram(network: Network, blocks: int = 4) -> tuple[tuple[Folding, ...], tuple[int, ...]]:
+def fold_for_spram(
+    network: Network, blocks: int = 4
+) -> tuple[tuple[Folding, ...], tuple[int, ...]]:
     """(foldings, loadable layers) for weights in `blocks` single-port RAMs of 16 bits x 16,384.
 
-    Small layers keep their weights in the bitstream.  Every other layer gets at least one block; the blocks left over
-    widen the layer with the most work per lane, as long as a wider word is of use.
+    Small layers keep their weights in the bitstream.  The layer with the most work per lane is widened until it
+    cannot be: a pipeline is as fast as its slowest layer.
     Raises NetworkError when the weights do not fit.
     """
     weighted = [index for index, layer in enumerate(network.layers) if layer.kind != "maxpool"]
     width = {i: network.layers[i].weight_width for i in weighted}
     bits = {i: network.layers[i].parameter_count * width[i] for i in weighted}
     loadable = [i for i in weighted if bits[i] > BLOCK_BITS]
-    slices = dict.fromkeys(loadable, 1)
+    lanes = {i: LOAD_WIDTH // width[i] if i in loadable else BLOCK_LANES // 2 for i in weighted}
+    channels = {i: network.shapes[i + 1][0] for i in weighted}
 
-    def depth(index: int) -> int:
-        channels = network.shapes[index + 1][0]
-        groups = -(-channels // (slices[index] * LOAD_WIDTH // width[index]))
-        return groups * network.layers[index].parameter_count // channels
+    def used() -> int:
+        return sum(lanes[i] * width[i] for i in loadable) // LOAD_WIDTH
+
+    def may_widen(index: int) -> bool:
+        if lanes[index] >= channels[index]:
+            return False
+        if index not in loadable:
+            return lanes[index] < BLOCK_LANES
+        return lanes[index] * width[index] <= (blocks - used()) * LOAD_WIDTH
 
     def work(index: int) -> float:
-        """Multiply-accumulates per lane."""
-        channels, height, wide = network.shapes[index + 1]
-        lanes = slices[index] * LOAD_WIDTH // width[index]
-        return network.layers[index].parameter_count * height * wide / min(lanes, channels)
+        """Multiply-accumulates per lane; a pixel has more events than a spike."""
+        area = network.shapes[index + 1][1] * network.shapes[index + 1][2]
+        events = network.codings[index].exponent_count
+        return network.layers[index].parameter_count * area * events / min(lanes[index], channels[index])
 
-    while True:
-        deep = [i for i in loadable if depth(i) > SPRAM_DEPTH]
-        left = blocks - sum(slices.values())
-        useful = [
-            i
-            for i in loadable
-            if slices[i] <= left and slices[i] * LOAD_WIDTH // width[i] < network.shapes[i + 1][0]
-        ]
-        if deep and not set(deep) & set(useful):
-            total = sum(bits[i] for i in loadable)
-            raise NetworkError(
-                f"{total} bits of weights do not fit {blocks} single-port RAMs of "
-                f"{LOAD_WIDTH * SPRAM_DEPTH} bits; use fewer weight bits or channels"
-            )
-        if left < 0:
-            raise NetworkError(
-                f"{len(loadable)} layers with large weights need a single-port RAM each, the device has "
-                f"{blocks}; make a layer smaller than {BLOCK_BITS} bits or use a larger board"
-            )
-        if not useful:
-            break
-        widest = max(set(deep) & set(useful) or useful, key=work)
-        slices[widest] *= 2
-    lanes = [slices[i] * LOAD_WIDTH // width[i] if i in slices else BLOCK_LANES for i in weighted]
-    return choose_foldings(network, lanes, word_width=LOAD_WIDTH), tuple(loadable)
+    def too_deep(index: int) -> bool:
+        groups = -(-channels[index] // lanes[index])
+        return groups * network.layers[index].parameter_count // channels[index] > SPRAM_DEPTH
+
+    if used() > blocks:
+        raise NetworkError(
+            f"{len(loadable)} layers have large weights and need a single-port RAM each, the device has {blocks}; "
+            f"make layers smaller than {BLOCK_BITS} bits or use a larger board"
+        )
+    for index in loadable:
+        while too_deep(index):
+            if not may_widen(index):
+                raise NetworkError(
+                    f"{sum(bits[i] for i in loadable)} bits of weights do not fit {blocks} single-port RAMs of "
+                    f"{LOAD_WIDTH * SPRAM_DEPTH} bits; use fewer weight bits or channels"
+                )
+            lanes[index] *= 2
+    while may_widen(slowest := max(weighted, key=work)):
+        lanes[slowest] *= 2
+    return choose_foldings(network, list(lanes.values()), word_width=LOAD_WIDTH), tuple(loadable)

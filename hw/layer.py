@@ -1,4 +1,4 @@
-"""One layer: window, scanner, weights, lanes and neuron in a row, or a pool unit."""
+"""One layer: window, scanner, weights, lanes, neuron and queue in a row, or a pool unit."""
 
 from amaranth.hdl import *
 from amaranth.lib import stream, wiring
@@ -12,6 +12,7 @@ from .geometry import Geometry
 from .lanes import Lanes
 from .neuron import Neuron
 from .pool import MaxPool
+from .queue import Queue
 from .readout import Readout
 from .scanner import Scanner
 from .weights import WeightMemory, weight_words
@@ -67,7 +68,9 @@ class Layer(wiring.Component):
         wiring.connect(m, window=window.o, scanner=scanner.i)
         wiring.connect(m, scanner=scanner.o, lanes=lanes.i)
         wiring.connect(m, lanes=lanes.o, neuron=neuron.i)
-        wiring.connect(m, neuron=neuron.o, o=wiring.flipped(self.o))
+        m.submodules.queue = queue = Queue(neuron.o.payload.shape())
+        wiring.connect(m, neuron=neuron.o, queue=queue.i)
+        wiring.connect(m, queue=queue.o, o=wiring.flipped(self.o))
         m.d.comb += [
             weights.address.eq(lanes.weight_addr),
             weights.en.eq(lanes.weight_en),
@@ -107,7 +110,7 @@ class Layer(wiring.Component):
         ]
         if fires:
             m.d.comb += counters.add_output_spikes.eq(
-                Mux(self.o.valid & self.o.ready, spike_count(self.o.payload, g.fire_units), 0)
+                Mux(neuron.o.valid & neuron.o.ready, spike_count(neuron.o.payload, g.fire_units), 0)
             )
         wiring.connect(m, counters=counters.o, counts=wiring.flipped(self.counts))
 

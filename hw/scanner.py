@@ -39,8 +39,9 @@ class Scanner(wiring.Component):
         g = self.geometry
         exponents = g.coding.exponent_count
 
-        # The word in work, as the events that it still holds.
+        # The word in work: the events that it still holds, and their number.
         pending = [Signal(exponents, name=f"pending_{n}") for n in range(g.word)]
+        remaining = Signal(range(g.word * g.coding.most_events + 1))
         base = Signal(width_of(g.weight_depth))
         loaded, last, done = Signal(), Signal(), Signal()
         code_onehot, code = first_set(Cat(p.any() for p in pending))
@@ -49,50 +50,45 @@ class Scanner(wiring.Component):
             with m.If(code_onehot[n]):
                 m.d.comb += events.eq(p)
         event_onehot, exponent = first_set(events)
-        has_event = Signal()
-        m.d.comb += has_event.eq(loaded & Cat(pending).any())
-        only_event = ((events & ~event_onehot) == 0) & (
-            (Cat(p.any() for p in pending) & ~code_onehot) == 0
-        )
+        has_event, last_event = remaining != 0, remaining == 1
 
         # Slots of this pass so far, saturating where the end may leave.
         slots = Signal(range(g.minimum_pass))
         may_end = slots == g.minimum_pass - 1
-        ends = loaded & last & ~has_event
+        pass_over = loaded & last & ~has_event
+        ends = pass_over & may_end
         advance = Signal()
         m.d.comb += [
             advance.eq(~self.o.valid | self.o.ready),
-            self.slot.eq(advance & (has_event | ends)),
+            self.slot.eq(advance & (has_event | pass_over)),
             self.event.eq(advance & has_event),
-            self.done.eq(advance & ends & may_end & done),
-            self.i.ready.eq(
-                advance
-                & Mux(has_event, only_event & ~last, ~loaded | (ends & may_end))
-            ),
+            self.done.eq(advance & ends & done),
+            self.i.ready.eq(advance & (Mux(last, ends, last_event) | ~loaded)),
         ]
         with m.If(advance):
             m.d.sync += [
-                self.o.valid.eq(has_event | (ends & may_end)),
+                self.o.valid.eq(has_event | ends),
                 self.o.p.address.eq(base + code),
                 self.o.p.exponent.eq(exponent),
                 self.o.p.end.eq(~has_event),
             ]
             with m.If(has_event):
+                m.d.sync += remaining.eq(remaining - 1)
                 for n, p in enumerate(pending):
                     with m.If(code_onehot[n]):
                         m.d.sync += p.eq(p & ~event_onehot)
-                with m.If(only_event & ~last):
-                    m.d.sync += loaded.eq(0)
-            with m.Elif(ends & may_end):
-                m.d.sync += loaded.eq(0)
             with m.If(self.slot):
-                m.d.sync += slots.eq(Mux(may_end, slots, slots + 1))
-                with m.If(~has_event & may_end):
-                    m.d.sync += slots.eq(0)
+                m.d.sync += slots.eq(Mux(ends, 0, Mux(may_end, slots, slots + 1)))
+        with m.If(self.i.ready):
+            m.d.sync += loaded.eq(self.i.valid)
         with m.If(self.i.ready & self.i.valid):
+            count = 0
             for p, c in zip(pending, self.i.p.codes, strict=True):
-                m.d.sync += p.eq(Mux(self.i.p.empty, 0, expand(c, g.coding)))
+                code_events = expand(c, g.coding)
+                m.d.sync += p.eq(Mux(self.i.p.empty, 0, code_events))
+                count += c.any() if g.coding.most_events == 1 else sum(code_events)
             m.d.sync += [
+                remaining.eq(Mux(self.i.p.empty, 0, count)),
                 base.eq(self.i.p.base + self.i.p.index * g.word),
                 loaded.eq(1),
                 last.eq(self.i.p.last),

@@ -21,8 +21,7 @@ def expand(code, coding: Coding):
 
 def first_set(bits):
     """(one-hot, index) of the lowest set bit; index 0 when none is set."""
-    onehot = bits & -bits
-    onehot = Value.cast(onehot)[: len(bits)]
+    onehot = Cat(bits[i] & ~bits[:i].any() if i else bits[0] for i in range(len(bits)))
     index = [
         Cat(onehot[i] for i in range(len(bits)) if i >> b & 1).any()
         for b in range(ceil_log2(len(bits)))

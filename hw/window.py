@@ -21,7 +21,8 @@ class Writer(wiring.Component):
     Members
         i: words of the `Packer` (in)
         word_*: write port of the spike memory (out); census_*: write port of the census (out), one row enabled
-        row_written: a row is complete (out); space: rows of the ring that may be written (in); taken: one is begun (out)
+        row_written: a row is complete (out); space: a row of the ring may be written (in); taken: one is begun (out)
+        hold: the census word that would be written is being read (in); memories need not resolve the collision
     """
 
     def __init__(self, geometry: Geometry, packed):
@@ -35,6 +36,7 @@ class Writer(wiring.Component):
                 "census_addr": Out(width_of(geometry.map[1])),
                 "count": Out((geometry.words).bit_length()),
                 "space": In(1),
+                "hold": In(1),
                 "taken": Out(1),
                 "row_written": Out(1),
                 "frame_written": Out(1),
@@ -54,8 +56,8 @@ class Writer(wiring.Component):
         slot_end = slot == g.rows - 1
 
         m.d.comb += [
-            self.taken.eq(self.i.valid & ~open_row & self.space),
-            self.i.ready.eq(open_row | self.space),
+            self.i.ready.eq((open_row | self.space) & ~self.hold),
+            self.taken.eq(self.i.valid & self.i.ready & ~open_row),
             self.word_addr.eq(pixel_base + count),
             self.count.eq(count + self.i.p.filled),
         ]
@@ -416,6 +418,7 @@ class Window(wiring.Component):
         m.d.sync += space.eq(space - writer.taken + fetcher.freed)
         m.d.comb += [
             writer.space.eq(space != 0),
+            writer.hold.eq(framer.census_en & (framer.census_addr == writer.census_addr)),
             framer.row_written.eq(writer.row_written),
             self.frame_written.eq(writer.frame_written),
             self.word_written.eq(writer.word_en),

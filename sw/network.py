@@ -72,6 +72,11 @@ class Coding:
         """Largest value that a code stands for."""
         return self.levels if self.kind == "multi-level" else 1 << (self.levels - 1)
 
+    @property
+    def most_events(self) -> int:
+        """Most events that one code stands for."""
+        return int(self.event_counts.max())
+
     @cached_property
     def values(self) -> np.ndarray:
         """Value of every code, int64, shape (levels + 1,)."""
