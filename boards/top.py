@@ -4,6 +4,7 @@ from amaranth import *
 from amaranth.lib import io, wiring
 from amaranth.lib.wiring import In, Out
 
+from hw import protocol
 from hw.host import TIMEOUT_CLOCKS, Host
 from hw.uart import Receiver, Transmitter, baud_divisor
 from sw.folding import COUNTERS
@@ -37,6 +38,7 @@ class SerialAccelerator(wiring.Component):
         self.counters = _counters_of(accelerator)
         self.host = Host(
             network,
+            folding=protocol.folding_digest(accelerator.foldings, accelerator.loadable),
             score_width=Shape.cast(accelerator.o.p.score.shape()).width,
             counter_count=len(self.counters),
             load_words=load_words,

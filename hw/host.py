@@ -18,6 +18,7 @@ class Host(wiring.Component):
 
     Parameters
         network: the network that the accelerator runs.
+        folding: `protocol.folding_digest` of the accelerator.
         score_width: bits of a score, signed.
         counter_count: counters, 32 bits each; 0 for none.
         load_words: 16-bit words of the weight image; 0 when the weights are built in.
@@ -37,6 +38,7 @@ class Host(wiring.Component):
         self,
         network,
         *,
+        folding=bytes(protocol.FOLDING_BYTES),
         score_width,
         counter_count=0,
         load_words=0,
@@ -49,6 +51,7 @@ class Host(wiring.Component):
         c, h, w = network.input_shape
         self.identity = Identity(
             digest=bytes.fromhex(network.digest)[: protocol.DIGEST_BYTES],
+            folding=folding,
             class_count=network.class_count,
             score_bytes=-(-score_width // 8),
             image_bytes=network.timesteps * h * w * c,

@@ -3,7 +3,7 @@
 The computer sends one command byte and its payload and waits for the answer; numbers are little-endian.
 
     command      payload                                    answer
-    IDENTIFY     -                                          OK, then `Identity` (23 bytes)
+    IDENTIFY     -                                          OK, then `Identity` (27 bytes)
     LOAD         the weight image, 2 bytes a word           credits, then OK
     CLASSIFY     one code a byte, (t, y, x, c) order        credits, then OK, the scores in class order
                                                             (`score_bytes` each, signed), the class (1 byte)
@@ -19,8 +19,11 @@ drops the result, answers TIMED_OUT and waits for a command.  CLASSIFY before th
 payload and answers NOT_LOADED.
 """
 
+import hashlib
 import struct
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
+
+from sw.folding import Folding
 
 VERSION = 1
 
@@ -30,10 +33,11 @@ OK, CREDIT, BAD_COMMAND, TIMED_OUT, NOT_LOADED = b"!"[0], b"."[0], b"?"[0], b"T"
 BUFFER_BYTES = 512
 CREDIT_BYTES = 256
 DIGEST_BYTES = 8
+FOLDING_BYTES = 4
 
 FLAG_LOADABLE, FLAG_LOADED = 1, 2
 
-_LAYOUT = struct.Struct(f"<BBHBIIH{DIGEST_BYTES}s")
+_LAYOUT = struct.Struct(f"<BBHBIIH{DIGEST_BYTES}s{FOLDING_BYTES}s")
 IDENTITY_BYTES = _LAYOUT.size
 
 
@@ -43,6 +47,7 @@ class Identity:
 
     Parameters
         digest: the first bytes of the network's SHA-256.
+        folding: `folding_digest` of the hardware; the weight image depends on it.
         class_count, score_bytes: shape of an answer to CLASSIFY.
         image_bytes: payload of CLASSIFY: timesteps x height x width x channels.
         load_words: 16-bit words of the weight image; 0 when the weights are part of the bitstream.
@@ -51,6 +56,7 @@ class Identity:
     """
 
     digest: bytes
+    folding: bytes
     class_count: int
     score_bytes: int
     image_bytes: int
@@ -71,13 +77,15 @@ class Identity:
             self.load_words,
             self.counter_count,
             self.digest,
+            self.folding,
         )
 
     @classmethod
     def decode(cls, data: bytes) -> "Identity":
-        version, flags, class_count, score_bytes, image_bytes, load_words, counter_count, digest = (
-            _LAYOUT.unpack(data)
-        )
+        fields = _LAYOUT.unpack(data)
+        version, flags, class_count, score_bytes, image_bytes, load_words, counter_count = fields[
+            :7
+        ]
         return cls(
             version=version,
             loadable=bool(flags & FLAG_LOADABLE),
@@ -87,7 +95,8 @@ class Identity:
             image_bytes=image_bytes,
             load_words=load_words,
             counter_count=counter_count,
-            digest=digest,
+            digest=fields[7],
+            folding=fields[8],
         )
 
 
@@ -102,3 +111,9 @@ def consumed_bytes(total: int, credits: int) -> int:
 def credit_count(total: int) -> int:
     """CREDIT bytes that the device sends during a payload of `total` bytes."""
     return max(total - 1, 0) // CREDIT_BYTES
+
+
+def folding_digest(foldings: tuple[Folding, ...], loadable: tuple[int, ...]) -> bytes:
+    """What tells hardware of one network with one parallelism from that with another."""
+    description = repr(([astuple(folding) for folding in foldings], tuple(loadable)))
+    return hashlib.sha256(description.encode()).digest()[:FOLDING_BYTES]

@@ -153,6 +153,7 @@ def test_identify():
     identity = Client(device, patience_s=0).identify()
     assert identity == Identity(
         digest=bytes.fromhex(device.network.digest)[:8],
+        folding=bytes(4),
         class_count=3,
         score_bytes=3,
         image_bytes=680,
@@ -166,7 +167,7 @@ def test_load_then_classify(images):
     device = Device(load_words=300)
     client = Client(device, patience_s=0)
     assert client.identity.loadable and not client.identity.loaded
-    with pytest.raises(BoardError, match="^the board has no weights yet; reset it and try again$"):
+    with pytest.raises(BoardError, match=r"^the board has no weights yet; reset it and try again$"):
         client.classify(images[0])
     words = np.random.default_rng(3).integers(0, 1 << 16, 300).tolist()
     client.load(words)
@@ -228,7 +229,7 @@ def test_silent_board():
         def read(self, size=1):
             return b""
 
-    with pytest.raises(BoardError, match="^the board does not answer; check the port, and that"):
+    with pytest.raises(BoardError, match=r"^the board does not answer; check the port, and that"):
         Client(Silent(), patience_s=0).identify()
 
 
@@ -245,7 +246,7 @@ def test_credits(total):
 
 
 def test_refusals():
-    with pytest.raises(ValueError, match="^timeout_clocks must be a power of two, not 100$"):
+    with pytest.raises(ValueError, match=r"^timeout_clocks must be a power of two, not 100$"):
         Host(make_network(), score_width=8, timeout_clocks=100)
-    with pytest.raises(ValueError, match="^the class is one byte; 300 classes are too many$"):
+    with pytest.raises(ValueError, match=r"^the class is one byte; 300 classes are too many$"):
         Host(make_network(classes=300, shape=(1, 1, 1)), score_width=8)

@@ -50,7 +50,7 @@ def allowed_own(module: str) -> tuple[str, ...]:
         case "sw":
             return ("sw",)
         case "hw" if module == "hw.build":
-            contract = ("sw.network", "sw.folding", "sw.golden", "sw.energy")
+            contract = ("sw.network", "sw.folding", "sw.golden", "sw.data", "sw.energy")
             return ("hw", "boards", *contract, "sim.run")
         case "hw":
             return ("hw", "sw.network", "sw.folding")
