@@ -90,6 +90,13 @@ def run(
     }
 
 
+def _refuse(sentence: str) -> int:
+    Console(stderr=True, highlight=False, markup=False, soft_wrap=True).print(
+        f"boards.run: {sentence}"
+    )
+    return 2
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         prog="python -m boards.run",
@@ -142,10 +149,10 @@ def main(argv: Sequence[str] | None = None) -> int:
                 prepare(client, network, board, lanes)
             console.print(f"{board.name} runs the network {network.digest[:12]}")
             figures = run(client, network, images, labels, console)
-    except (NetworkError, UnknownBoardError, BoardError):
-        return 2
-    except OSError:  # serial.SerialException is one
-        return 2
+    except (NetworkError, UnknownBoardError, BoardError) as error:
+        return _refuse(str(error))
+    except OSError as error:  # serial.SerialException is one
+        return _refuse(f"{options.port} cannot be used ({error})")
     console.print(
         f"{figures['correct']} of {figures['images']} classified correctly ({figures['accuracy']:.2%}) "
         f"in {figures['seconds']:.1f} s: {figures['images'] / figures['seconds']:.0f} images/s over the serial line"
