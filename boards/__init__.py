@@ -23,7 +23,7 @@ class Board:
         baud: of the serial line.
         lut_count, block_ram_count, block_ram_bits, spram_count: capacities; a LUT has four inputs.
         counters: whether the layers carry activity counters.
-        lanes: lanes of a layer, unless the user chooses.
+        lanes: lanes of a layer, unless the user chooses; None fits them to the single-port RAMs.
         nextpnr_options: device, package and speed grade.
     """
 
@@ -39,7 +39,7 @@ class Board:
     block_ram_bits: int
     spram_count: int = 0
     counters: bool = True
-    lanes: int
+    lanes: int | None
     nextpnr_options: tuple[str, ...]
 
     @property

@@ -23,10 +23,13 @@ def fold_for_board(
     if not board.loadable:
         foldings = choose_foldings(network, chosen)
     else:
-        foldings = choose_foldings(network, chosen, word_width=LOAD_WIDTH)
-        loadable = tuple(n for n in range(len(network.layers)) if _bits(network, n) > BLOCK_BITS)
-        if lanes is None and _overflow(network, board, foldings, loadable):
+        if chosen is None:
             foldings, loadable = fold_for_spram(network, board.spram_count)
+        else:
+            foldings = choose_foldings(network, chosen, word_width=LOAD_WIDTH)
+            loadable = tuple(
+                n for n in range(len(network.layers)) if _bits(network, n) > BLOCK_BITS
+            )
     if sentence := _overflow(network, board, foldings, loadable):
         raise NetworkError(sentence)
     return foldings, loadable

@@ -59,6 +59,6 @@ BOARD = Board(
     block_ram_bits=4096,
     spram_count=4,
     counters=False,
-    lanes=4,
+    lanes=None,
     nextpnr_options=("--up5k", "--package", "sg48"),
 )

@@ -109,10 +109,14 @@ def _synthesis_script(rtlil: str, board: Board) -> str:
     modules = [
         line.split("\\", 1)[1] for line in rtlil.splitlines() if line.startswith("module \\")
     ]
+    # No room reads a word in the clock in which it is written, or it does not use what it read; iCE40 block RAM leaves
+    # that case open, and closing it would cost a copy of every write port.
+    collisions = "setparam -set COLLISION_X_MASK 1'1 t:$memrd_v2 r:TRANSPARENCY_MASK=1'0 %i"
     marks = [f'setattr -set {report.ROOM_ATTRIBUTE} "{name}" {name}/t:$*dff*' for name in modules]
     return "\n".join(
         [
             f"read_rtlil {TOP}.il",
+            *([collisions] if board.family == "ice40" else []),
             "proc",
             f"write_verilog -noattr {TOP}.v",
             *marks,
