@@ -75,9 +75,8 @@ class Ecp5Pll:
 
 
 def start_domain(m, platform, clock, locked, clock_hz):
-    """Drive the domain "sync" from `clock`; its reset ends a while after `locked`."""
+    """Drive the domain "sync", which the top defines, from `clock`; its reset ends a while after `locked`."""
     ticks = int(RESET_SECONDS * clock_hz)
-    m.domains.sync = ClockDomain("sync")
     m.domains.por = ClockDomain("por", reset_less=True, local=True)
     steady = Signal()
     timer = Signal(range(ticks + 1))

@@ -94,9 +94,10 @@ class Top(Elaboratable):
 
     def elaborate(self, platform):
         m = Module()
+        m.domains.sync = ClockDomain("sync")
         m.submodules.clock = self.board.clock_generator()
         m.submodules.engine = engine = self.engine
-        pins = platform.request("uart", 0, dir=dict.fromkeys(("rx", "tx", "rts", "dtr"), "-"))
+        pins = platform.request("uart", 0, dir="-")
         m.submodules.rx = rx = io.Buffer("i", pins.rx)
         m.submodules.tx = tx = io.Buffer("o", pins.tx)
         m.submodules.led = led = io.Buffer("o", platform.request("led", 0, dir="-"))

@@ -1,6 +1,7 @@
 """ULX3S with the 85F: an ECP5 with 83,640 LUTs and 208 block RAMs, which hold the weights from the start."""
 
 from amaranth import *
+from amaranth.lib import io
 from amaranth.vendor import LatticePlatform
 from amaranth_boards.ulx3s import ULX3S_85F_Platform
 
@@ -17,7 +18,7 @@ class ClockGenerator(Elaboratable):
     def elaborate(self, platform):
         m = Module()
         pll = Ecp5Pll.solve(CRYSTAL_HZ, CLOCK_HZ)
-        crystal = platform.request("clk25", dir="i").i
+        m.submodules.crystal = crystal = io.Buffer("i", platform.request("clk25", dir="-"))
         clock = Signal()
         locked = Signal()
         m.submodules.pll = Instance(
@@ -40,7 +41,7 @@ class ClockGenerator(Elaboratable):
             a_LPF_RESISTOR="8",
             a_MFG_ENABLE_FILTEROPAMP="1",
             a_MFG_GMCREF_SEL="2",
-            i_CLKI=crystal,
+            i_CLKI=crystal.i,
             i_CLKFB=clock,
             i_RST=Const(0),
             i_STDBY=Const(0),

@@ -1,0 +1,228 @@
+"""Builds: clocks, tools, what does not fit, and one real bitstream."""
+
+import json
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from boards import NAMES, UnknownBoardError, find_board
+from boards.clock import Ecp5Pll, Ice40Pll
+from boards.folding import fold_for_board
+from hw import build, report, toolchain
+from hw.build import DoesNotFitError
+from hw.toolchain import ToolError
+from sw.network import Coding, Layer, Network, NetworkError
+
+NETWORK = Path(__file__).resolve().parent.parent / "networks" / "mnist-multilevel.npz"
+
+
+def one_layer(
+    classes: int = 10, width: int = 2, shape: tuple[int, int, int] = (1, 28, 28)
+) -> Network:
+    rng = np.random.default_rng(6)
+    limit = 1 << (width - 1)
+    weights = rng.integers(-limit, limit, (classes, *shape)).astype(np.int8)
+    readout = Layer(
+        kind="dense", weights=weights, bias=np.zeros(classes, np.int64), weight_width=width
+    )
+    return Network(
+        timesteps=1,
+        input_shape=shape,
+        input_coding=Coding(kind="multi-level", levels=255),
+        layers=(readout,),
+    )
+
+
+# ------------------------------------------------------------------------------------------------------ clocks
+
+
+@pytest.mark.parametrize("target", [12e6, 24e6, 30e6, 36e6, 48e6])
+def test_ice40_pll(target: float) -> None:
+    pll = Ice40Pll.solve(12e6, target)
+    oscillator = 12e6 / (pll.divr + 1) * (pll.divf + 1)
+    assert 533e6 <= oscillator <= 1066e6
+    assert oscillator / 2**pll.divq == target
+    assert pll.filter_range == 1
+
+
+@pytest.mark.parametrize("target", [25e6, 50e6, 60e6, 62.5e6, 65e6, 75e6])
+def test_ecp5_pll(target: float) -> None:
+    pll = Ecp5Pll.solve(25e6, target)
+    assert 25e6 * pll.feedback_divider / pll.input_divider == target
+    assert 400e6 <= target * pll.output_divider <= 800e6
+
+
+@pytest.mark.parametrize("solve", [Ice40Pll.solve, Ecp5Pll.solve])
+def test_impossible_clock(solve) -> None:
+    with pytest.raises(ValueError, match=r"^the PLL cannot make 1.234e\+07 Hz from 2.5e\+07 Hz$"):
+        solve(25e6, 12.34e6)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_boards(name: str) -> None:
+    board = find_board(name)
+    assert board.name == name
+    assert board.family in report.LUTS_OF_KIND
+
+
+def test_unknown_board() -> None:
+    with pytest.raises(
+        UnknownBoardError, match=r"^there is no board 'x'; choose one of icebreaker, ulx3s$"
+    ):
+        find_board("x")
+
+
+# ------------------------------------------------------------------------------------------------------- tools
+
+
+def test_named_tool(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("NEXTPNR_ICE40", f"{sys.executable} -m nextpnr")
+    assert toolchain.command("nextpnr-ice40") == [sys.executable, "-m", "nextpnr"]
+    assert toolchain.describe("nextpnr-ice40") == f"{sys.executable} -m nextpnr"
+    monkeypatch.setenv("YOSYS", "no-such-yosys")
+    with pytest.raises(ToolError, match=r"^YOSYS names 'no-such-yosys', which is not a program$"):
+        toolchain.command("yosys")
+
+
+def test_missing_tool(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("ICEPACK", raising=False)
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    with pytest.raises(
+        ToolError,
+        match=r"^icepack is missing; install the extra 'synth', or name the program in ICEPACK$",
+    ):
+        toolchain.command("icepack")
+
+
+def test_failing_tool(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    script = tmp_path / "tool.py"
+    script.write_text("print('hello'); print('ERROR: it broke.'); raise SystemExit(3)")
+    monkeypatch.setenv("YOSYS", f"{sys.executable} {script}")
+    with pytest.raises(ToolError, match=r"^yosys failed \(it broke\); see .*yosys\.log$"):
+        toolchain.run("yosys", [], folder=tmp_path, log="yosys.log")
+    assert (tmp_path / "yosys.log").read_text().startswith("hello")
+
+
+# ------------------------------------------------------------------------------------------- what does not fit
+
+
+def test_block_rams_overflow() -> None:
+    board = replace(find_board("ulx3s"), block_ram_count=3)
+    with pytest.raises(
+        NetworkError,
+        match=r"^the weights need at least 4 block RAMs, 1 more than the 3 of the ulx3s; use fewer weight bits,",
+    ):
+        fold_for_board(one_layer(width=8), board)
+
+
+def test_single_port_rams_overflow() -> None:
+    board = find_board("icebreaker")
+    with pytest.raises(
+        NetworkError, match=r"^the weights need 5 single-port RAMs of 16 bits, 1 more than"
+    ):
+        fold_for_board(one_layer(width=8), board, 10)
+    with pytest.raises(NetworkError, match=r"do not fit 4 single-port RAMs"):
+        fold_for_board(one_layer(classes=64, width=8, shape=(8, 64, 64)), board)
+
+
+def test_cells_overflow() -> None:
+    board = find_board("icebreaker")
+    cells = dict.fromkeys(report.KINDS, 0) | {"lut": 6000}
+    with pytest.raises(
+        DoesNotFitError,
+        match=r"^the design needs 6,000 LUTs, 720 more than the 5,280 of the icebreaker; use fewer lanes,",
+    ):
+        build._check_cells(board, cells)
+
+
+def test_packing_overflow(tmp_path: Path) -> None:
+    log = tmp_path / "nextpnr.log"
+    log.write_text(
+        "Info: Device utilisation:\n"
+        "Info: \t         ICESTORM_LC:     5301/   5280   100%\n"
+        "ERROR: Unable to place cell\n"
+    )
+    with pytest.raises(
+        DoesNotFitError, match=r"^the design needs 5,301 ICESTORM_LC cells, 21 more than the 5,280"
+    ):
+        build._check_log(find_board("icebreaker"), log)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (["missing.npz", "--board", "ulx3s"], "missing.npz does not exist"),
+        ([str(NETWORK), "--board", "x"], "there is no board 'x'"),
+        (
+            [str(NETWORK), "--board", "ulx3s", "--images", "-1"],
+            "--images must be in 0..1000, not -1",
+        ),
+        ([str(NETWORK), "--board", "ulx3s", "--lanes", "0"], "lanes must be at least 1, not 0"),
+        ([str(NETWORK), "--board", "icebreaker", "--lanes", "32"], "use fewer lanes"),
+    ],
+)
+def test_bad_input(
+    arguments: list[str], sentence: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert build.main([*arguments, "--output", str(tmp_path)]) == 2
+    error = capsys.readouterr().err
+    assert sentence in error and error.count("\n") == 1
+    assert not list(tmp_path.iterdir())
+
+
+# ------------------------------------------------------------------------------------------------------ builds
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_design_is_reproducible(name: str) -> None:
+    """Equal inputs give equal files, without a path of this machine."""
+    board, network = find_board(name), one_layer()
+    first, second = build.design(network, board), build.design(network, board)
+    assert first.files == second.files and first.key == second.key
+    assert bool(first.weights) == board.loadable
+    for text in first.files.values():
+        assert str(Path.cwd()) not in text
+    other = build.design(one_layer(width=3), board)
+    assert other.key != first.key
+
+
+@pytest.mark.synth
+@pytest.mark.cosim
+def test_bitstream(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A small network, all the way to a bitstream that meets its clock; a second build uses the first."""
+    path = one_layer().save(tmp_path / "small.npz")
+    summary = tmp_path / "summary.json"
+    arguments = [
+        str(path),
+        "--board",
+        "icebreaker",
+        "--images",
+        "5",
+        "--output",
+        str(tmp_path / "out"),
+    ]
+    assert build.main([*arguments, "--json", str(summary)]) == 0, capsys.readouterr().err
+    (folder,) = (tmp_path / "out").iterdir()
+    figures = json.loads(summary.read_text())
+    assert figures == json.loads((folder / "report.json").read_text())
+    bitstream = (folder / figures["bitstream"]).read_bytes()
+    assert len(bitstream) > 100_000
+    used, available = figures["area"]["packed"]["ICESTORM_LC"]
+    cells = figures["area"]["cells"]
+    assert max(cells["lut"], cells["ff"]) <= used <= available
+    rooms = figures["area"]["rooms"]
+    assert cells["spram"] == rooms["layer0 weights"]["spram"] > 0
+    assert rooms["host"]["lut"] + rooms["receiver"]["lut"] + rooms["transmitter"]["lut"] < 400
+    assert figures["timing"]["met"] and figures["timing"]["fmax_mhz"] > 24
+    assert figures["speed"]["clocks_per_image"] > 784
+    assert figures["correct"]["rtl"] == figures["correct"]["golden"]
+    assert (folder / "top.v").read_text().startswith("/* Generated by Yosys")
+    page = (folder / "report.html").read_text()
+    assert f"{used:,} of {available:,}" in page
+
+    stamp = (folder / figures["bitstream"]).stat().st_mtime_ns
+    assert build.main([*arguments[:-4], "--images", "0", *arguments[-2:]]) == 0
+    assert (folder / figures["bitstream"]).stat().st_mtime_ns == stamp
