@@ -58,19 +58,19 @@ class Hyperparameters:
     """
 
     seed: int = 0
-    epochs: int = 20
-    folded_epochs: int = 5
+    epochs: int = 18
+    folded_epochs: int = 4
     batch: int = 256
-    rate: float = 0.01
+    rate: float = 0.006
     warm_up: float = 0.2
     decay: float = 1e-4
-    activity: float = 0.01
+    activity: float = 0.02
     silence: float = 0.01
     smoothing: float = 0.0
-    degrees: float = 12.0
-    scale: float = 0.12
-    shear: float = 0.12
-    move: float = 2.5
+    degrees: float = 8.0
+    scale: float = 0.1
+    shear: float = 0.08
+    move: float = 2.0
     threads: int = 1
 
     def __post_init__(self) -> None:
@@ -93,7 +93,7 @@ class Hyperparameters:
 RECIPES: dict[str, dict[str, Any]] = {
     "mnist-multilevel": {},
     "mnist-onehot": {},
-    "mnist-perceptron": {},
+    "mnist-perceptron": {"epochs": 30, "folded_epochs": 6, "activity": 0.005},
 }
 
 

@@ -12,7 +12,7 @@ from torch.nn import functional
 
 from sw import train as training
 from sw.data import Mnist, Split
-from sw.model import NETWORKS, LayerSpec, NetworkSpec, NeuronSpec, SpikingNetwork
+from sw.model import NETWORKS, LayerSpec, NetworkSpec, NeuronSpec, SpikingNetwork, max_pool
 from sw.quantise import integer_weight, largest, parse_bits, round_through, weight_scale
 from sw.train import Hyperparameters, load_checkpoint, rate_at, save_checkpoint, train
 
@@ -152,6 +152,22 @@ def test_pooling_potentials_equals_pooling_spikes(neuron: NeuronSpec, folded: bo
     network.folded = folded
     images = DATA.test.images.float()
     assert torch.equal(network(images), network(images, pool_first=True))
+
+
+@pytest.mark.parametrize(("size", "p"), [((8, 8), 2), ((7, 9), 2), ((9, 8), 3)])
+def test_max_pool(size: tuple[int, int], p: int) -> None:
+    x = torch.randn(3, 2, *size, generator=torch.Generator().manual_seed(0)).requires_grad_()
+    expected, found = functional.max_pool2d(x, p), max_pool(x, p)
+    assert torch.equal(found, expected)
+    weights = torch.randn(found.shape, generator=torch.Generator().manual_seed(1))
+    gradients = [torch.autograd.grad((y * weights).sum(), x)[0] for y in (expected, found)]
+    assert torch.equal(*gradients)
+
+
+def test_max_pool_of_equal_values() -> None:
+    x = torch.ones(1, 1, 2, 4, requires_grad=True)
+    (gradient,) = torch.autograd.grad(max_pool(x, 2).sum(), x)
+    assert gradient.tolist() == [[[[1, 0, 1, 0], [0, 0, 0, 0]]]]
 
 
 def test_folded_phase_trains_every_parameter() -> None:
