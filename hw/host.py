@@ -116,6 +116,12 @@ class Host(wiring.Component):
         def finish(code):
             return [answer.eq(code), credit.eq(0)]
 
+        # A register between the tables and the line.
+        out = stream.Signature(8).create()
+        m.d.comb += out.ready.eq(~self.o.valid | self.o.ready)
+        with m.If(out.ready):
+            m.d.sync += [self.o.valid.eq(out.valid), self.o.payload.eq(out.payload)]
+
         with m.If(byte.valid):
             m.d.sync += silence.eq(0)
         with m.Elif(~timed_out):
@@ -150,26 +156,26 @@ class Host(wiring.Component):
                             m.next = "Counters-OK"
 
             with m.State("Answer"):
-                m.d.comb += [self.o.valid.eq(1), self.o.payload.eq(answer)]
-                with m.If(self.o.ready):
+                m.d.comb += [out.valid.eq(1), out.payload.eq(answer)]
+                with m.If(out.ready):
                     m.next = "Command"
 
             for name, words in (("Identity", table), ("Counters", self._counter_bytes())):
                 if not words:
                     continue
                 with m.State(f"{name}-OK"):
-                    m.d.comb += [self.o.valid.eq(1), self.o.payload.eq(answer)]
-                    with m.If(self.o.ready):
+                    m.d.comb += [out.valid.eq(1), out.payload.eq(answer)]
+                    with m.If(out.ready):
                         m.next = name
                 with m.State(name):
                     # A table that `left` walks downwards, filled up to a power of two: a plain tree of multiplexers.
                     size = 1 << (len(words) - 1).bit_length()
                     entries = Cat(*reversed(words), *[Const(0, 8)] * (size - len(words)))
                     m.d.comb += [
-                        self.o.valid.eq(1),
-                        self.o.payload.eq(entries.word_select(left[: size.bit_length() - 1], 8)),
+                        out.valid.eq(1),
+                        out.payload.eq(entries.word_select(left[: size.bit_length() - 1], 8)),
                     ]
-                    with m.If(self.o.ready):
+                    with m.If(out.ready):
                         m.d.sync += left.eq(left - 1)
                         with m.If(left == 0):
                             m.next = "Command"
@@ -182,7 +188,7 @@ class Host(wiring.Component):
                     self.o_code.valid.eq((byte.valid | flush) & ~credit & ~refused),
                     byte.ready.eq((self.o_code.ready | refused) & ~credit & ~flush),
                 ]
-                self._send_credit(m, credit)
+                self._send_credit(m, out, credit)
                 with m.If((byte.valid | flush) & (self.o_code.ready | refused) & ~credit):
                     self._count_down(m, left, credit, ~flush)
                     with m.If(left == 0):
@@ -199,19 +205,19 @@ class Host(wiring.Component):
                     m.d.sync += finish(protocol.TIMED_OUT)
                     m.next = "Drain"
                 with m.Else():
-                    m.d.comb += [self.o.valid.eq(1), self.o.payload.eq(protocol.OK)]
-                    with m.If(self.o.ready):
+                    m.d.comb += [out.valid.eq(1), out.payload.eq(protocol.OK)]
+                    with m.If(out.ready):
                         m.next = "Scores"
             with m.State("Scores"):
                 score = self.i_score.p.score
                 size = identity.score_bytes
                 extended = Signal(signed(8 * size))
-                m.d.comb += [extended.eq(score), self.o.valid.eq(self.i_score.valid)]
+                m.d.comb += [extended.eq(score), out.valid.eq(self.i_score.valid)]
                 with m.Switch(left):
                     for index in range(size):
                         with m.Case(size - 1 - index):
-                            m.d.comb += self.o.payload.eq(extended[8 * index : 8 * index + 8])
-                with m.If(self.i_score.valid & self.o.ready):
+                            m.d.comb += out.payload.eq(extended[8 * index : 8 * index + 8])
+                with m.If(self.i_score.valid & out.ready):
                     m.d.sync += left.eq(left - 1)
                     with m.If(left == 0):
                         m.d.sync += start("score")
@@ -221,11 +227,11 @@ class Host(wiring.Component):
                             m.d.comb += self.i_score.ready.eq(1)
             with m.State("Class"):
                 m.d.comb += [
-                    self.o.valid.eq(1),
-                    self.o.payload.eq(self.i_score.p.best),
-                    self.i_score.ready.eq(self.o.ready),
+                    out.valid.eq(1),
+                    out.payload.eq(self.i_score.p.best),
+                    self.i_score.ready.eq(out.ready),
                 ]
-                with m.If(self.o.ready):
+                with m.If(out.ready):
                     m.next = "Command"
             with m.State("Drain"):
                 m.d.comb += self.i_score.ready.eq(1)
@@ -240,7 +246,7 @@ class Host(wiring.Component):
                         self.o_load.valid.eq(byte.valid & ~credit & ~left[0]),
                         byte.ready.eq(~credit & (self.o_load.ready | left[0])),
                     ]
-                    self._send_credit(m, credit)
+                    self._send_credit(m, out, credit)
                     with m.If(byte.valid & byte.ready):
                         self._count_down(m, left, credit, 1)
                         with m.If(left[0]):
@@ -261,10 +267,10 @@ class Host(wiring.Component):
         bits = Value.cast(self.counters)
         return [bits[8 * index : 8 * index + 8] for index in range(4 * self.identity.counter_count)]
 
-    def _send_credit(self, m, credit):
+    def _send_credit(self, m, out, credit):
         with m.If(credit):
-            m.d.comb += [self.o.valid.eq(1), self.o.payload.eq(protocol.CREDIT)]
-            with m.If(self.o.ready):
+            m.d.comb += [out.valid.eq(1), out.payload.eq(protocol.CREDIT)]
+            with m.If(out.ready):
                 m.d.sync += credit.eq(0)
 
     def _count_down(self, m, left, credit, enable):
