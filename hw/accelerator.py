@@ -59,7 +59,9 @@ class Accelerator(wiring.Component):
                 members[f"layer{index}"] = Out(CounterSignature())
             if taps and index < len(self.layers) - 1:
                 width = Value.cast(layer.o.payload).shape().width
-                members[f"tap{index}"] = Out(wiring.Signature({"valid": Out(1), "payload": Out(width)}))
+                members[f"tap{index}"] = Out(
+                    wiring.Signature({"valid": Out(1), "payload": Out(width)})
+                )
         if self.loadable:
             members |= {"load": In(stream.Signature(LOAD_LAYOUT)), "loaded": Out(1)}
         super().__init__(members)

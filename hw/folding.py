@@ -26,7 +26,9 @@ def choose_foldings(
     weighted = [index for index, layer in enumerate(network.layers) if layer.kind != "maxpool"]
     limits = [lanes] * len(weighted) if isinstance(lanes, int) else list(lanes)
     if len(limits) != len(weighted):
-        raise NetworkError(f"{len(limits)} lane counts for {len(weighted)} layers with weights; give one for each")
+        raise NetworkError(
+            f"{len(limits)} lane counts for {len(weighted)} layers with weights; give one for each"
+        )
     if any(limit < 1 for limit in limits):
         raise NetworkError(f"lanes must be at least 1, not {min(limits)}")
     foldings: list[Folding] = [Folding()] * len(network.layers)
@@ -37,7 +39,11 @@ def choose_foldings(
         if not network.layers[index].is_readout:
             common = gcd(used, channels)
             units = min(
-                (f for f in range(1, common + 1) if common % f == 0 and used // f <= WINDOW_LATENCY),
+                (
+                    f
+                    for f in range(1, common + 1)
+                    if common % f == 0 and used // f <= WINDOW_LATENCY
+                ),
                 default=common,
             )
         beat = beat_codes(network, tuple(foldings), index)
@@ -90,7 +96,12 @@ def fold_for_spram(
         """Multiply-accumulates per lane; a pixel has more events than a spike."""
         area = network.shapes[index + 1][1] * network.shapes[index + 1][2]
         events = network.codings[index].exponent_count
-        return network.layers[index].parameter_count * area * events / min(lanes[index], channels[index])
+        return (
+            network.layers[index].parameter_count
+            * area
+            * events
+            / min(lanes[index], channels[index])
+        )
 
     def too_deep(index: int) -> bool:
         groups = -(-channels[index] // lanes[index])

@@ -58,7 +58,6 @@ class Layer(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
-        g = self.geometry
         m.submodules.window = window = self.window
         m.submodules.scanner = scanner = self.scanner
         m.submodules.weights = weights = self.weights

@@ -20,7 +20,9 @@ class Loader(wiring.Component):
         self.memories = memories
         super().__init__({"i": In(stream.Signature(LOAD_LAYOUT)), "loaded": Out(1)})
         # Ports of the memories, driven from here: write enables per slice, one shared address and word.
-        self.writes = [Signal(memory.slices, name=f"write_{n}") for n, memory in enumerate(memories)]
+        self.writes = [
+            Signal(memory.slices, name=f"write_{n}") for n, memory in enumerate(memories)
+        ]
         self.address = Signal(max(len(memory.address) for memory in memories))
         self.data = Signal(LOAD_WIDTH)
 

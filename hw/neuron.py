@@ -52,7 +52,10 @@ class Fire(wiring.Component):
         thresholds = [self.i.p.constants[n] for n in range(self.fire_units)]
         for exponent in reversed(range(coding.exponent_count)):
             step = f"step_{exponent}"
-            valid, end = _stage(m, move, valid, f"{step}_valid"), _stage(m, move, end, f"{step}_end")
+            valid, end = (
+                _stage(m, move, valid, f"{step}_valid"),
+                _stage(m, move, end, f"{step}_end"),
+            )
             for n in range(self.fire_units):
                 code, rest, threshold = codes[n], rests[n], thresholds[n]
                 remainder = rest - (threshold << exponent)
@@ -67,7 +70,11 @@ class Fire(wiring.Component):
                 kept = Signal.like(threshold, name=f"{step}_threshold_{n}")
                 shown = Signal(coding.code_width, name=f"{step}_code_{n}")
                 with m.If(move):
-                    m.d.sync += [after.eq(Mux(fits, remainder, rest)), kept.eq(threshold), shown.eq(code)]
+                    m.d.sync += [
+                        after.eq(Mux(fits, remainder, rest)),
+                        kept.eq(threshold),
+                        shown.eq(code),
+                    ]
                 codes[n], rests[n], thresholds[n] = shown, after, kept
         m.d.comb += [self.o.valid.eq(valid), self.end.eq(end & valid & self.o.ready)]
         m.d.comb += Cat(self.o.p[n] for n in range(self.fire_units)).eq(Cat(codes))

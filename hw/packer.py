@@ -56,7 +56,11 @@ class Packer(wiring.Component):
         with m.If(self.o.ready):
             m.d.sync += self.o.valid.eq(0)
         with m.If(self.i.valid & self.i.ready):
-            m.d.sync += [codes.as_value().eq(Mux(full, 0, merged.as_value())), slot.eq(slot + 1), beat.eq(beat + 1)]
+            m.d.sync += [
+                codes.as_value().eq(Mux(full, 0, merged.as_value())),
+                slot.eq(slot + 1),
+                beat.eq(beat + 1),
+            ]
             with m.If(full):
                 m.d.sync += [
                     slot.eq(0),

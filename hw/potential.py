@@ -7,8 +7,6 @@ from amaranth.lib.wiring import In, Out
 
 from sw.network import Layer, Network
 
-from .spike import width_of
-
 
 class Potential(wiring.Component):
     """U = leak(V) + accumulator + bias, two clocks after the accumulator, one beat of F neurons a clock.
@@ -24,7 +22,13 @@ class Potential(wiring.Component):
     """
 
     def __init__(
-        self, network: Network, index: int, *, fire_units: int, constants: list[int], constant_width: int
+        self,
+        network: Network,
+        index: int,
+        *,
+        fire_units: int,
+        constants: list[int],
+        constant_width: int,
     ):
         self.layer: Layer = network.layers[index]
         self.frames = network.timesteps
@@ -87,7 +91,10 @@ class Potential(wiring.Component):
             row = range(beat * self.fire_units, (beat + 1) * self.fire_units)
             init.append(
                 [
-                    {"bias": int(self.layer.bias[c]) - self.bias_adjust, "constant": self.constants[c]}
+                    {
+                        "bias": int(self.layer.bias[c]) - self.bias_adjust,
+                        "constant": self.constants[c],
+                    }
                     for c in row
                 ]
             )

@@ -19,7 +19,9 @@ class Readout(wiring.Component):
     """
 
     def __init__(self, network: Network, index: int):
-        self.potential = Potential(network, index, fire_units=1, constants=[0] * network.class_count, constant_width=0)
+        self.potential = Potential(
+            network, index, fire_units=1, constants=[0] * network.class_count, constant_width=0
+        )
         self.class_count = network.class_count
         self.temporal = network.timesteps > 1
         super().__init__(

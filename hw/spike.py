@@ -13,7 +13,7 @@ def width_of(count):
 
 
 def expand(code, coding: Coding):
-    """The events of a code, one bit per exponent: the set bits of a multi-level value, the one bit of a one-hot spike."""
+    """The events of a code, one bit per exponent: a multi-level value's set bits, a one-hot spike's only bit."""
     if coding.kind == "multi-level":
         return code[: coding.exponent_count]
     return Cat(code == lane + 1 for lane in range(coding.levels))

@@ -35,7 +35,9 @@ def weight_words(network: Network, foldings: tuple[Folding, ...], index: int) ->
     return words
 
 
-def load_image(network: Network, foldings: tuple[Folding, ...], layers: tuple[int, ...]) -> list[int]:
+def load_image(
+    network: Network, foldings: tuple[Folding, ...], layers: tuple[int, ...]
+) -> list[int]:
     """The 16-bit words that a host sends, in order, to fill the weight memories of `layers`."""
     image = []
     for index in layers:

@@ -54,14 +54,18 @@ class Folding:
         for name in ("lanes", "fire_units", "word_codes"):
             value = getattr(self, name)
             if not isinstance(value, int) or not 1 <= value <= 1024:
-                raise NetworkError(f"layer {index}: {name} must be an integer in 1..1024, not {value!r}")
+                raise NetworkError(
+                    f"layer {index}: {name} must be an integer in 1..1024, not {value!r}"
+                )
         if self.lanes % self.fire_units or channels % self.fire_units:
             raise NetworkError(
                 f"layer {index}: fire_units {self.fire_units} must divide both the {self.lanes} lanes "
                 f"and the {channels} output channels"
             )
         if layer.is_readout and self.fire_units != 1:
-            raise NetworkError(f"layer {index}: the readout reads one score a clock; fire_units must be 1")
+            raise NetworkError(
+                f"layer {index}: the readout reads one score a clock; fire_units must be 1"
+            )
 
     def group_count(self, channels: int) -> int:
         """Passes per output position."""
@@ -75,7 +79,9 @@ class Folding:
 
 def beat_codes(network: Network, foldings: tuple["Folding", ...], index: int) -> int:
     """Codes per beat of the stream that enters layer `index` (the output of the last layer is `index` = count)."""
-    for layer, folding in zip(reversed(network.layers[:index]), reversed(foldings[:index]), strict=True):
+    for layer, folding in zip(
+        reversed(network.layers[:index]), reversed(foldings[:index]), strict=True
+    ):
         if layer.kind != "maxpool":
             return folding.fire_units
     return 1
@@ -84,7 +90,9 @@ def beat_codes(network: Network, foldings: tuple["Folding", ...], index: int) ->
 def check_foldings(network: Network, foldings: tuple["Folding", ...]) -> None:
     """Raise NetworkError when a folding does not suit its layer, or the layers do not suit each other."""
     if len(foldings) != len(network.layers):
-        raise NetworkError(f"{len(foldings)} foldings for {len(network.layers)} layers; give one for each")
+        raise NetworkError(
+            f"{len(foldings)} foldings for {len(network.layers)} layers; give one for each"
+        )
     for index, (layer, folding) in enumerate(zip(network.layers, foldings, strict=True)):
         folding.check(network, index)
         beat = beat_codes(network, foldings, index)

@@ -52,9 +52,13 @@ def frames_of(network: Network, images: np.ndarray) -> np.ndarray:
     if images.shape[1:] == network.input_shape:
         images = np.repeat(images[:, None], network.timesteps, axis=1)
     if images.shape[1:] != expected:
-        raise NetworkError(f"input of shape {images.shape} does not fit the network's (batch, step, C, H, W) {expected}")
+        raise NetworkError(
+            f"input of shape {images.shape} does not fit the network's (batch, step, C, H, W) {expected}"
+        )
     if images.size and images.max() > network.input_coding.levels:
-        raise NetworkError(f"input code {images.max()} exceeds the {network.input_coding.levels} levels of the coding")
+        raise NetworkError(
+            f"input code {images.max()} exceeds the {network.input_coding.levels} levels of the coding"
+        )
     return images
 
 
@@ -79,14 +83,18 @@ def run(
     scores = np.zeros((len(frames), network.class_count), np.int64)
     for index, layer in enumerate(network.layers):
         sent, potentials = _evaluate(network, index, codes)
-        counters = _count(network, index, codes, sent, folding[index], beat_codes(network, folding, index))
+        counters = _count(
+            network, index, codes, sent, folding[index], beat_codes(network, folding, index)
+        )
         if layer.is_readout:
             assert potentials is not None
             scores = potentials[:, -1, :, 0, 0].numpy()
         traces.append(
             LayerTrace(
                 codes=sent.numpy() if keep_codes and sent is not None else None,
-                potentials=potentials.numpy() if keep_potentials and potentials is not None else None,
+                potentials=potentials.numpy()
+                if keep_potentials and potentials is not None
+                else None,
                 counters=counters,
             )
         )
@@ -119,7 +127,9 @@ def _evaluate(network: Network, index: int, codes: Tensor) -> tuple[Tensor | Non
     return sent, potentials
 
 
-def step_neuron(layer: Layer, v: Tensor, current: Tensor, threshold: Tensor) -> tuple[Tensor, Tensor]:
+def step_neuron(
+    layer: Layer, v: Tensor, current: Tensor, threshold: Tensor
+) -> tuple[Tensor, Tensor]:
     """One timestep of the firing rule in int64: (V, current, theta) -> (V after reset, code)."""
     neuron = layer.neuron
     assert neuron is not None
@@ -184,7 +194,7 @@ def _spikes(codes: Tensor) -> Tensor:
 
 
 def _count_pool(network: Network, index: int, counts: dict[str, Tensor], beat: int) -> None:
-    """A pool unit takes a beat a clock; only the first beat of a window reads no partial maximum, the last writes none."""
+    """A pool unit takes a beat a clock; a window's first beat reads no partial maximum, its last writes none."""
     (c, h, w), (_, out_h, out_w) = network.shapes[index], network.shapes[index + 1]
     area = network.layers[index].pool[0] * network.layers[index].pool[1]
     beats = network.timesteps * (c // beat)
@@ -194,7 +204,9 @@ def _count_pool(network: Network, index: int, counts: dict[str, Tensor], beat: i
     counts["spike_writes"] += partial
 
 
-def _count_engine(network: Network, index: int, codes: Tensor, counts: dict[str, Tensor], folding: Folding) -> None:
+def _count_engine(
+    network: Network, index: int, codes: Tensor, counts: dict[str, Tensor], folding: Folding
+) -> None:
     layer = network.layers[index]
     channels, out_h, out_w = network.shapes[index + 1]
     groups = folding.group_count(channels)

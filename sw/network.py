@@ -81,7 +81,11 @@ class Coding:
     def values(self) -> np.ndarray:
         """Value of every code, int64, shape (levels + 1,)."""
         codes = np.arange(self.levels + 1, dtype=np.int64)
-        return codes if self.kind == "multi-level" else np.where(codes > 0, 1 << np.maximum(codes - 1, 0), 0)
+        return (
+            codes
+            if self.kind == "multi-level"
+            else np.where(codes > 0, 1 << np.maximum(codes - 1, 0), 0)
+        )
 
     @cached_property
     def event_counts(self) -> np.ndarray:
@@ -119,7 +123,9 @@ class Neuron:
         if self.reset not in ("soft", "hard"):
             raise NetworkError(f"reset must be 'soft' or 'hard', not {self.reset!r}")
         if self.reset == "hard" and self.kind == "multi-level":
-            raise NetworkError("a multi-level neuron resets softly; reset='hard' belongs to one-hot neurons")
+            raise NetworkError(
+                "a multi-level neuron resets softly; reset='hard' belongs to one-hot neurons"
+            )
         if self.leak not in ("none", "retain", "shift"):
             raise NetworkError(f"leak must be 'none', 'retain' or 'shift', not {self.leak!r}")
         _check_integer("leak_shift", self.leak_shift, *((0, 0) if self.leak == "none" else (1, 15)))
@@ -141,7 +147,8 @@ class Layer:
 
     Parameters
         kind: "conv", "dense" or "maxpool".
-        weights: int8, (C_out, C_in, k_h, k_w); a dense layer's kernel covers its whole (averaged) map. None for maxpool.
+        weights: int8, (C_out, C_in, k_h, k_w); a dense layer's kernel covers its whole (averaged) map;
+            None for maxpool.
         bias: int64, (C_out,).  None for maxpool.
         threshold: int64, (C_out,), at least 1.  None for the readout and for maxpool.
         weight_width: bits of a signed weight, 2..8.
@@ -165,8 +172,15 @@ class Layer:
 
     def __post_init__(self) -> None:
         if self.kind not in ("conv", "dense", "maxpool"):
-            raise NetworkError(f"layer kind must be 'conv', 'dense' or 'maxpool', not {self.kind!r}")
-        for name, low, high in (("stride", 1, 16), ("padding", 0, 16), ("average", 1, 64), ("pool", 1, 64)):
+            raise NetworkError(
+                f"layer kind must be 'conv', 'dense' or 'maxpool', not {self.kind!r}"
+            )
+        for name, low, high in (
+            ("stride", 1, 16),
+            ("padding", 0, 16),
+            ("average", 1, 64),
+            ("pool", 1, 64),
+        ):
             pair = getattr(self, name)
             if not isinstance(pair, tuple) or len(pair) != 2:
                 raise NetworkError(f"{name} must be a pair of integers, not {pair!r}")
@@ -188,13 +202,17 @@ class Layer:
         if self.kind == "dense" and (self.stride, self.padding) != ((1, 1), (0, 0)):
             raise NetworkError("a dense layer has stride (1, 1) and padding (0, 0)")
         if any(p >= k for p, k in zip(self.padding, weights.shape[2:], strict=True)):
-            raise NetworkError(f"padding {self.padding} must be smaller than the kernel {weights.shape[2:]}")
+            raise NetworkError(
+                f"padding {self.padding} must be smaller than the kernel {weights.shape[2:]}"
+            )
         if (self.neuron is None) != (self.threshold is None):
             raise NetworkError("a layer has both a neuron and thresholds, or neither (the readout)")
         if self.threshold is not None:
             threshold = _check_array("threshold", self.threshold, np.int64, 1, len(weights))
             if threshold.min() < 1:
-                raise NetworkError(f"threshold {int(threshold.min())} is below 1; export the layer again")
+                raise NetworkError(
+                    f"threshold {int(threshold.min())} is below 1; export the layer again"
+                )
 
     @property
     def is_readout(self) -> bool:
@@ -250,7 +268,9 @@ class Network:
             raise NetworkError("a network has at least one layer")
         for index, layer in enumerate(self.layers):
             if layer.is_readout != (index == len(self.layers) - 1):
-                raise NetworkError(f"layer {index}: the last layer, and only it, is a readout without a neuron")
+                raise NetworkError(
+                    f"layer {index}: the last layer, and only it, is a readout without a neuron"
+                )
         for index in range(len(self.layers)):
             try:
                 self._check_geometry(index)
@@ -271,7 +291,9 @@ class Network:
                 continue
             assert layer.weights is not None
             size = []
-            for n, k, s, p, a in zip((h, w), layer.kernel, layer.stride, layer.padding, layer.average, strict=True):
+            for n, k, s, p, a in zip(
+                (h, w), layer.kernel, layer.stride, layer.padding, layer.average, strict=True
+            ):
                 size.append((n // a + 2 * p - k) // s + 1)
             shapes.append((int(layer.weights.shape[0]), size[0], size[1]))
         return tuple(shapes)
@@ -296,15 +318,21 @@ class Network:
             return
         assert layer.weights is not None
         if layer.weights.shape[1] != c:
-            raise NetworkError(f"weights are for {layer.weights.shape[1]} channels, the input has {c}")
+            raise NetworkError(
+                f"weights are for {layer.weights.shape[1]} channels, the input has {c}"
+            )
         if h % layer.average[0] or w % layer.average[1]:
             raise NetworkError(f"average {layer.average} does not divide the {h} x {w} map")
         if layer.kind == "dense" and layer.kernel != (h // layer.average[0], w // layer.average[1]):
-            raise NetworkError(f"a dense layer's kernel {layer.kernel} must cover its whole {h} x {w} map")
+            raise NetworkError(
+                f"a dense layer's kernel {layer.kernel} must cover its whole {h} x {w} map"
+            )
         if min(out) < 1:
             raise NetworkError(f"kernel {layer.kernel} is larger than the {h} x {w} map")
         if layer.is_readout and out[1:] != (1, 1):
-            raise NetworkError(f"the readout must leave a 1 x 1 map, not {out[1]} x {out[2]}; use a dense layer")
+            raise NetworkError(
+                f"the readout must leave a 1 x 1 map, not {out[1]} x {out[2]}; use a dense layer"
+            )
 
     # -------------------------------------------------------------------------------------------------- widths
 
@@ -328,7 +356,9 @@ class Network:
         accumulator, potential = (int(low.min()), int(high.max())), (u_low, u_high)
         widths = _signed_width(*accumulator), _signed_width(*potential)
         if max(widths) > MAX_WIDTH:
-            raise NetworkError(f"potentials need {max(widths)} bits, more than {MAX_WIDTH}; use fewer weight bits")
+            raise NetworkError(
+                f"potentials need {max(widths)} bits, more than {MAX_WIDTH}; use fewer weight bits"
+            )
         return Bounds(accumulator, potential, *widths)
 
     def _potential_range(self, layer: Layer, low: int, high: int, theta: int) -> tuple[int, int]:
@@ -405,7 +435,10 @@ class Network:
         text = json.dumps({**header, "digest": self._digest(header)}, sort_keys=True, indent=1)
         partial = path.with_name(path.name + ".partial")
         path.parent.mkdir(parents=True, exist_ok=True)
-        arrays: dict[str, Any] = {**self._arrays(), "header": np.frombuffer(text.encode(), np.uint8)}
+        arrays: dict[str, Any] = {
+            **self._arrays(),
+            "header": np.frombuffer(text.encode(), np.uint8),
+        }
         try:
             with partial.open("wb") as file:
                 np.savez_compressed(file, **arrays)
@@ -429,12 +462,27 @@ def load(path: Path | str) -> Network:
         header = json.loads(arrays.pop("header").tobytes().decode())
         known = header["format"] == FORMAT
         version = header["version"]
-    except (ValueError, OSError, EOFError, KeyError, TypeError, AttributeError, zipfile.BadZipFile, zlib.error):
-        raise NetworkError(f"{path} is not a Stairspike network, or is damaged; export it again") from None
+    except (
+        ValueError,
+        OSError,
+        EOFError,
+        KeyError,
+        TypeError,
+        AttributeError,
+        zipfile.BadZipFile,
+        zlib.error,
+    ):
+        raise NetworkError(
+            f"{path} is not a Stairspike network, or is damaged; export it again"
+        ) from None
     if not known:
-        raise NetworkError(f"{path} has the foreign format {header['format']!r}; expected {FORMAT!r}")
+        raise NetworkError(
+            f"{path} has the foreign format {header['format']!r}; expected {FORMAT!r}"
+        )
     if version != VERSION:
-        raise NetworkError(f"{path} has format version {version!r}, this program reads {VERSION}; update or export again")
+        raise NetworkError(
+            f"{path} has format version {version!r}, this program reads {VERSION}; update or export again"
+        )
     try:
         network = _from_header(header, arrays)
     except (KeyError, TypeError, IndexError) as error:
@@ -443,9 +491,13 @@ def load(path: Path | str) -> Network:
         raise NetworkError(f"{path}: {error}") from None
     stored = header.pop("digest")
     if network._header() != header:
-        raise NetworkError(f"{path}: the stored accumulator widths or fields differ from the weights'; export it again")
+        raise NetworkError(
+            f"{path}: the stored accumulator widths or fields differ from the weights'; export it again"
+        )
     if network.digest != stored:
-        raise NetworkError(f"{path}: the content does not match its digest {stored[:12]}; the file was altered")
+        raise NetworkError(
+            f"{path}: the content does not match its digest {stored[:12]}; the file was altered"
+        )
     return network
 
 
@@ -457,8 +509,12 @@ def _from_header(header: Mapping[str, Any], arrays: dict[str, np.ndarray]) -> Ne
         neuron = entry.pop("neuron")
         for name in ("stride", "padding", "average", "pool"):
             entry[name] = tuple(entry[name])
-        tensors = {name: arrays.pop(f"{index}.{name}", None) for name in ("weights", "bias", "threshold")}
-        layers.append(Layer(**entry, **tensors, neuron=None if neuron is None else Neuron(**neuron)))
+        tensors: dict[str, Any] = {
+            name: arrays.pop(f"{index}.{name}", None) for name in ("weights", "bias", "threshold")
+        }
+        layers.append(
+            Layer(**entry, **tensors, neuron=None if neuron is None else Neuron(**neuron))
+        )
     if arrays:
         raise NetworkError(f"unknown array {next(iter(arrays))!r}")
     return Network(
@@ -485,8 +541,15 @@ def _check_integer(name: str, value: object, low: int, high: int) -> None:
         raise NetworkError(f"{name} must be in {low}..{high}, not {value}")
 
 
-def _check_array(name: str, array: object, dtype: type, rank: int, length: int | None = None) -> np.ndarray:
-    if not isinstance(array, np.ndarray) or array.dtype != dtype or array.ndim != rank or array.size == 0:
+def _check_array(
+    name: str, array: object, dtype: type, rank: int, length: int | None = None
+) -> np.ndarray:
+    if (
+        not isinstance(array, np.ndarray)
+        or array.dtype != dtype
+        or array.ndim != rank
+        or array.size == 0
+    ):
         _reject(name, array, dtype, rank)
     if length is not None and len(array) != length:
         raise NetworkError(f"{name} has {len(array)} entries for {length} output channels")
@@ -494,5 +557,9 @@ def _check_array(name: str, array: object, dtype: type, rank: int, length: int |
 
 
 def _reject(name: str, array: object, dtype: type, rank: int) -> NoReturn:
-    found = f"{array.dtype} of shape {array.shape}" if isinstance(array, np.ndarray) else repr(array)
-    raise NetworkError(f"{name} must be a non-empty {np.dtype(dtype)} array of rank {rank}, not {found}")
+    found = (
+        f"{array.dtype} of shape {array.shape}" if isinstance(array, np.ndarray) else repr(array)
+    )
+    raise NetworkError(
+        f"{name} must be a non-empty {np.dtype(dtype)} array of rank {rank}, not {found}"
+    )

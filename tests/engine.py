@@ -18,7 +18,7 @@ WATCHDOG = 400_000
 
 @dataclass
 class Observation:
-    """What came out: scores (image, class), argmax, a list of codes per layer, a list of counts per layer and counter."""
+    """What came out: scores in class order, argmax, the codes of every layer, the counts of every layer and counter."""
 
     scores: list[int] = field(default_factory=list)
     classes: list[int] = field(default_factory=list)
@@ -37,7 +37,7 @@ def observe(
     pause_out: float = 0.0,
     loadable: tuple[int, ...] = (),
 ) -> Observation:
-    """Simulate `images` back to back; the pauses are the probabilities that a clock brings no input, takes no output."""
+    """Simulate `images` back to back; a pause is the probability that a clock brings no input or takes no output."""
     dut = Accelerator(network, foldings, taps=True, loadable=loadable)
     frames = golden.frames_of(network, images)
     codes = frames.transpose(0, 1, 3, 4, 2).reshape(-1).tolist()

@@ -3,12 +3,11 @@
 import numpy as np
 import pytest
 
+import engine
 from hw.folding import choose_foldings
+from support import conv, dense, images, maxpool, multi_level, network, one_hot
 from sw.folding import Folding
 from sw.network import Coding, Network
-
-import engine
-from support import conv, dense, images, maxpool, multi_level, network, one_hot
 
 C3 = Coding(kind="multi-level", levels=3)
 O3 = Coding(kind="one-hot", levels=3)
@@ -100,7 +99,11 @@ CASES: dict[str, tuple[Network, tuple[Folding, ...]]] = {
         fold((4, 2, 1), (2, 1, 2), (3, 1, 2)),
     ),
     "pool that leaves rows and columns over": (
-        network([conv(rng, 1, 4, **SMALL, padding=(1, 1)), maxpool(2, 3), dense(rng, 4, 3, (4, 3))], (1, 9, 11), coding=C3),
+        network(
+            [conv(rng, 1, 4, **SMALL, padding=(1, 1)), maxpool(2, 3), dense(rng, 4, 3, (4, 3))],
+            (1, 9, 11),
+            coding=C3,
+        ),
         fold((4, 2, 1), None, (3, 1, 2)),
     ),
     "pool of one channel": (
@@ -162,7 +165,9 @@ def test_loaded_weights_equal_those_of_the_bitstream():
 
 def test_slots_account_for_the_time_of_the_busiest_layer():
     """Utilisation is measured in counted slots; they must be nearly all the clocks that pass."""
-    net = network([conv(rng, 8, 16, **SMALL, padding=(1, 1)), dense(rng, 16, 3, (8, 8))], (8, 8, 8), coding=C3)  # fmt: skip
+    net = network(
+        [conv(rng, 8, 16, **SMALL, padding=(1, 1)), dense(rng, 16, 3, (8, 8))], (8, 8, 8), coding=C3
+    )
     foldings = choose_foldings(net, 4)
     batch = images(np.random.default_rng(2), net, 4)
     seen = engine.observe(net, foldings, batch)
