@@ -11,7 +11,7 @@ PACKAGES = ("boards", "hw", "sim", "sw")
 FILES = sorted(path for package in PACKAGES for path in (ROOT / package).rglob("*.py"))
 
 # Files that run inside the simulator's own process.
-IN_SIMULATOR = ("sim.bench_", "sim.drivers", "sim.scoreboard")
+IN_SIMULATOR = ("sim.bench_", "sim.drivers", "sim.scoreboard", "sim.vectors")
 
 
 def module_of(path: Path) -> str:
@@ -57,7 +57,7 @@ def allowed_own(module: str) -> tuple[str, ...]:
         case "boards":
             return ("boards", "hw", "sw.network", "sw.folding")
         case "sim" if module.startswith(IN_SIMULATOR):
-            return ("sim.drivers", "sim.scoreboard", "sw.network", "sw.folding")
+            return ("sim.drivers", "sim.scoreboard", "sim.vectors", "sw.network", "sw.folding")
         case "sim":
             return ("sim", "hw", "sw.network", "sw.folding", "sw.golden", "sw.data")
     raise AssertionError(f"{module} belongs to no package")
