@@ -209,12 +209,13 @@ def page(report: Mapping[str, Any]) -> str:
         f"<h1>{_text(report['network']['name'])} on {_text(report['board'])}</h1>",
         (
             f"<p class='note'>{_text(report['device'])}; network {_text(report['network']['digest'][:12])}; "
-            f"{_text(', '.join(report['tools'].values()))}</p>"
+            f"{_text(', '.join(dict.fromkeys(report['tools'].values())))}</p>"
         ),
         "<h2>In short</h2>",
         _table(("", ""), headline(report)),
         "<h2>Area</h2>",
-        _picture(_draw_area(area["rooms"])),
+        _picture(_draw_rooms(area["rooms"], LOGIC, "cells")),
+        _picture(_draw_rooms(area["rooms"], MEMORY, "memories")),
         _table(
             ("room", *(kind.replace("_", " ") for kind in KINDS)),
             [(name, *counts.values()) for name, counts in area["rooms"].items()]
@@ -346,18 +347,27 @@ def _figure() -> tuple[Any, Any]:
     return figure, figure.subplots()
 
 
-def _draw_area(rooms: Mapping[str, Mapping[str, int]]) -> Any:
+def _draw_rooms(
+    rooms: Mapping[str, Mapping[str, int]], kinds: Mapping[str, str], label: str
+) -> Any:
+    """Stacked bars of the cells of `kinds` (kind: its name in the legend), for the rooms that have any."""
     figure, axes = _figure()
-    names = [name for name, counts in rooms.items() if counts["lut"] + counts["ff"] > 0]
+    names = [name for name, counts in rooms.items() if any(counts[kind] for kind in kinds)]
     bottom = [0] * len(names)
-    for kind, label in (("lut", "LUTs"), ("ff", "flip-flops")):
+    for kind, title in kinds.items():
         values = [rooms[name][kind] for name in names]
-        axes.bar(names, values, bottom=bottom, label=label)
+        if any(values):
+            axes.bar(names, values, bottom=bottom, label=title)
         bottom = [a + b for a, b in zip(bottom, values, strict=True)]
-    axes.set_ylabel("cells")
+    axes.set_ylabel(label)
     axes.tick_params(axis="x", rotation=90, labelsize=7)
-    axes.legend()
+    if names:
+        axes.legend()
     return figure
+
+
+LOGIC = {"lut": "LUTs", "ff": "flip-flops"}
+MEMORY = {"block_ram": "block RAM", "spram": "single-port RAM", "lut_ram": "distributed RAM"}
 
 
 def _draw_clocks(layers: Sequence[Mapping[str, Any]]) -> Any:

@@ -178,10 +178,18 @@ def make_report() -> dict[str, Any]:
 
 def test_page() -> None:
     text = report.page(make_report())
-    for figure in ("120 of 5,280 (2%)", "33.5 MHz", "90.0%", "80.00 % of 5", "0.100", "1,234", "19,441"):
+    for figure in (
+        "120 of 5,280 (2%)",
+        "33.5 MHz",
+        "90.0%",
+        "80.00 % of 5",
+        "0.100",
+        "1,234",
+        "19,441",
+    ):
         assert figure in text, figure
     assert "&lt;SG48&gt;" in text
-    assert text.count("data:image/png;base64,") == 3
+    assert text.count("data:image/png;base64,") == 4
     assert not re.search(r"(src|href)=['\"](?!data:)", text)
 
 
@@ -190,4 +198,4 @@ def test_page_without_images() -> None:
     for name in ("speed", "accuracy", "energy", "energy_method"):
         del figures[name]
     text = report.page(figures)
-    assert "Energy" not in text and text.count("data:image/png;base64,") == 1
+    assert "Energy" not in text and text.count("data:image/png;base64,") == 2
