@@ -60,6 +60,9 @@ class _Spike(torch.autograd.Function):
 def micro_steps(x: Tensor, levels: int) -> Tensor:
     """The multi-level neuron as the paper draws it: one charge N * x, then N times fire and discharge.
 
+    Its level is the closed form's; its gradient is not quite: a micro-step that stays silent repeats the bump of the
+    last threshold, where the closed form has the bumps of the thresholds above.
+
     x: any shape, float.  Returns the level, the number of micro-steps that fired.
     """
     h = x * levels

@@ -96,8 +96,10 @@ def test_bits_of_the_command_line() -> None:
 # ----------------------------------------------------------------------------------------------------- folding
 
 
-def randomise(network: SpikingNetwork, seed: int) -> None:
-    """Batch norm statistics and gains as after training, negative gains among them."""
+def random_network(spec: NetworkSpec, seed: int) -> SpikingNetwork:
+    """Random weights, and batch norm statistics and gains as after training, negative gains among them."""
+    torch.manual_seed(seed)
+    network = SpikingNetwork(spec).eval()
     generator = torch.Generator().manual_seed(seed)
     for layer in network.spiking_layers():
         assert layer.norm is not None
@@ -109,6 +111,7 @@ def randomise(network: SpikingNetwork, seed: int) -> None:
         ):
             assert tensor is not None
             tensor.data.copy_(torch.rand(tensor.shape, generator=generator) * (high - low) + low)
+    return network
 
 
 @pytest.mark.parametrize("neuron", [MULTI_LEVEL, ONE_HOT], ids=["multi-level", "one-hot"])
@@ -116,8 +119,7 @@ def test_folding_keeps_the_function(neuron: NeuronSpec) -> None:
     """With 8-bit weights, folded and free network agree but for neurons near a threshold."""
     spec = small(neuron)
     spec = replace(spec, layers=(replace(spec.layers[0], bits=8, quiet=False), spec.layers[1]))
-    network = SpikingNetwork(spec).eval()
-    randomise(network, 1)
+    network = random_network(spec, 1)
     images = DATA.test.images.float()
     spikes = []
     for network.folded in (False, True):
@@ -134,8 +136,7 @@ def test_folding_keeps_the_function(neuron: NeuronSpec) -> None:
 
 @pytest.mark.parametrize("neuron", [MULTI_LEVEL, ONE_HOT], ids=["multi-level", "one-hot"])
 def test_quiet_layers_are_silent_on_a_blank_image(neuron: NeuronSpec) -> None:
-    network = SpikingNetwork(small(neuron)).eval()
-    randomise(network, 2)
+    network = random_network(small(neuron), 2)
     network.layers[0].norm.bias.data.fill_(2.0)  # type: ignore[union-attr]
     network.folded = True
     spikes = []
@@ -147,8 +148,7 @@ def test_quiet_layers_are_silent_on_a_blank_image(neuron: NeuronSpec) -> None:
 @pytest.mark.parametrize("neuron", [MULTI_LEVEL, ONE_HOT], ids=["multi-level", "one-hot"])
 @pytest.mark.parametrize("folded", [False, True])
 def test_pooling_potentials_equals_pooling_spikes(neuron: NeuronSpec, folded: bool) -> None:
-    network = SpikingNetwork(small(neuron)).eval()
-    randomise(network, 3)
+    network = random_network(small(neuron), 3)
     network.folded = folded
     images = DATA.test.images.float()
     assert torch.equal(network(images), network(images, pool_first=True))
@@ -171,7 +171,7 @@ def test_max_pool_of_equal_values() -> None:
 
 
 def test_folded_phase_trains_every_parameter() -> None:
-    network = SpikingNetwork(small(MULTI_LEVEL)).eval()
+    network = random_network(small(MULTI_LEVEL), 4)
     network.folded = True
     functional.cross_entropy(network(DATA.train.images.float()), DATA.train.labels).backward()
     for name, parameter in network.named_parameters():
