@@ -21,15 +21,12 @@ def fold_for_board(
     chosen = board.lanes if lanes is None else lanes
     loadable: tuple[int, ...] = ()
     if not board.loadable:
-        foldings = choose_foldings(network, chosen)
+        foldings = choose_foldings(network) if chosen is None else choose_foldings(network, chosen)
+    elif chosen is None:
+        foldings, loadable = fold_for_spram(network, board.spram_count)
     else:
-        if chosen is None:
-            foldings, loadable = fold_for_spram(network, board.spram_count)
-        else:
-            foldings = choose_foldings(network, chosen, word_width=LOAD_WIDTH)
-            loadable = tuple(
-                n for n in range(len(network.layers)) if _bits(network, n) > BLOCK_BITS
-            )
+        foldings = choose_foldings(network, chosen, word_width=LOAD_WIDTH)
+        loadable = tuple(n for n in range(len(network.layers)) if _bits(network, n) > BLOCK_BITS)
     if sentence := _overflow(network, board, foldings, loadable):
         raise NetworkError(sentence)
     return foldings, loadable
