@@ -181,7 +181,7 @@ def _print(console: Console, result: dict[str, Any]) -> None:
     for index, layer in enumerate(result["layers"]):
         table.add_row(
             f"{index} {layer['kind']}",
-            " x ".join(map(str, layer["shape"])),
+            "x".join(map(str, layer["shape"])),
             f"{layer['input_spikes']:.1f}",
             f"{layer['events']:.1f}",
             f"{layer['rate']:.3f}",

@@ -116,8 +116,17 @@ class Comparison:
 def compare(
     network: SpikingNetwork, artefact: Network, split: Split, batch: int = 500
 ) -> Comparison:
-    """Run both on `split` and compare every spike and every decision."""
+    """Run both on `split` and compare every spike and every decision.
+
+    Raises ExportError when the artefact was not made from a network of this shape.
+    """
     network.eval()
+    expected = build_network(network)
+    if (expected.shapes, expected.codings) != (artefact.shapes, artefact.codings):
+        raise ExportError(
+            f"the checkpoint of {network.spec.name} and the artefact "
+            f"{artefact.provenance.get('name', 'without a name')} differ in shape; name the ones that belong together"
+        )
     float_correct = integer_correct = total = differing = 0
     for start in range(0, len(split), batch):
         images, labels = (

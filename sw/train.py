@@ -87,6 +87,14 @@ class Hyperparameters:
                 )
         if not self.rate > 0:
             raise ValueError(f"--rate must be above zero, not {self.rate}")
+        for name in ("warm_up", "scale", "shear", "smoothing"):
+            if not 0 <= getattr(self, name) < 1:
+                raise ValueError(
+                    f"--{name.replace('_', '-')} must be in 0..1, below 1, not {getattr(self, name)}"
+                )
+        for name in ("decay", "activity", "silence", "degrees", "move"):
+            if not 0 <= getattr(self, name) < math.inf:
+                raise ValueError(f"--{name} must be a number from 0 up, not {getattr(self, name)}")
 
 
 # Per network, what differs from the defaults.
@@ -356,8 +364,14 @@ def main(argv: Sequence[str] | None = None) -> int:
         if arguments.bits is not None:
             spec = spec.with_bits(parse_bits(arguments.bits, len(spec.layers)))
         data = load_mnist(arguments.data)
+        for folder in (arguments.output, arguments.json.parent if arguments.json else None):
+            if folder is not None:  # now, not after the training
+                folder.mkdir(parents=True, exist_ok=True)
     except (DataError, ValueError) as error:
         print(f"error: {error}", file=sys.stderr)
+        return 2
+    except OSError as error:
+        print(f"error: {error.filename} cannot be written ({error.strerror})", file=sys.stderr)
         return 2
     console = Console()
     columns = (

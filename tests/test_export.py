@@ -267,6 +267,14 @@ def test_evaluate_errors(
     assert error.count("\n") == 1
 
 
+def test_checkpoint_of_another_network(
+    checkpoint: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    network = str(ROOT / "networks" / "mnist-perceptron.npz")
+    assert evaluate.main([network, "--checkpoint", str(checkpoint), "--images", "10"]) == 2
+    assert "tiny and the artefact mnist-perceptron differ in shape" in capsys.readouterr().err
+
+
 def test_a_wide_network_is_refused() -> None:
     """A threshold beyond what hardware holds is named, not wrapped."""
     spec = NetworkSpec(

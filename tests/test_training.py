@@ -250,6 +250,8 @@ def test_damaged_checkpoint(tmp_path: Path, content: bytes | None) -> None:
         (["--bits", "8,8,8"], "'8,8,8' has 3 entries; the network has 2 layers"),
         (["--epochs", "0"], "--epochs must be at least 1, not 0"),
         (["--rate", "-1"], "--rate must be above zero, not -1.0"),
+        (["--warm-up", "1.5"], "--warm-up must be in 0..1, below 1, not 1.5"),
+        (["--activity", "nan"], "--activity must be a number from 0 up, not nan"),
     ],
 )
 def test_command_line_errors(
@@ -265,6 +267,16 @@ def test_command_line_errors(
     assert words in error
     assert error.count("\n") == 1
     assert not list(tmp_path.iterdir())
+
+
+def test_output_is_checked_before_the_training(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(training, "load_mnist", lambda folder: DATA)
+    monkeypatch.setattr(training, "train", lambda *_: pytest.fail("training started"))
+    (tmp_path / "file").touch()
+    assert training.main(["mnist-perceptron", "--output", str(tmp_path / "file" / "runs")]) == 2
+    assert "cannot be written (Not a directory)" in capsys.readouterr().err
 
 
 @pytest.mark.training
