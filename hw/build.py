@@ -8,6 +8,7 @@ and renamed when it is complete, and its bitstream is used again when nothing th
 import argparse
 import hashlib
 import json
+import re
 import shutil
 import sys
 from collections.abc import Mapping, Sequence
@@ -78,7 +79,7 @@ def design(network: Network, board: Board, lanes: int | Sequence[int] | None = N
     accelerator = Accelerator(network, foldings, counters=board.counters, loadable=loadable)
     top = Top(board, network, accelerator, load_words=len(weights))
     plan = board.platform().build(top, name=TOP, do_build=False, emit_src=False)
-    rtlil = _text(plan.files[f"{TOP}.il"])
+    rtlil = _plain_names(_text(plan.files[f"{TOP}.il"]))
     constraints = _CONSTRAINTS[board.family]
     files = {
         f"{TOP}.il": rtlil,
@@ -105,6 +106,13 @@ def _text(content: str | bytes) -> str:
     return content if isinstance(content, str) else content.decode()
 
 
+def _plain_names(rtlil: str) -> str:
+    """Names like counts[0] as counts_0: Yosys' ABC9 would take them for bits of a vector and lose its way."""
+    return re.sub(
+        r"(\\[^\s\[]+)((?:\[\d+\])+)", lambda m: m[1] + m[2].replace("[", "_").replace("]", ""), rtlil
+    )
+
+
 def _synthesis_script(rtlil: str, board: Board) -> str:
     """Yosys commands; every register remembers the module that it was written in, for `hw.report`."""
     modules = [
@@ -121,7 +129,7 @@ def _synthesis_script(rtlil: str, board: Board) -> str:
             "proc",
             f"write_verilog -noattr {TOP}.v",
             *marks,
-            f"synth_{board.family} -top {TOP} -json {TOP}.json",
+            " ".join([f"synth_{board.family}", *board.synthesis_options, f"-top {TOP} -json {TOP}.json"]),
             "",
         ]
     )
