@@ -14,7 +14,7 @@ class Readout(wiring.Component):
     """One score a clock after the last timestep, in class order; the lowest index wins ties.
 
     Members
-        i: one accumulator a beat (in); o: scores (out); end: the last score of an image leaves (out)
+        i: one accumulator a beat (in); o: scores (out); end: the last score of an image is made (out)
         read, written: running scores (out, for the counters)
     """
 
@@ -48,7 +48,7 @@ class Readout(wiring.Component):
             potential.o.ready.eq(move),
             potential.v[0].eq(score),
             potential.v_write.eq(take & self.temporal),
-            self.end.eq(self.o.valid & self.o.ready & self.o.p.last),
+            self.end.eq(take & potential.o.p.final & potential.o.p.end),
             self.read.eq(potential.read),
             self.written.eq(potential.written),
         ]
