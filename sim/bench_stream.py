@@ -3,11 +3,10 @@
 from typing import Any
 
 import cocotb
-from cocotb.triggers import ClockCycles
 
 from sim import vectors
 from sim.drivers import Monitor, Sink, Source, Stream, reset
-from sim.scoreboard import Scoreboard
+from sim.scoreboard import Scoreboard, complete
 
 
 @cocotb.test(timeout_time=20, timeout_unit="ms")
@@ -34,7 +33,5 @@ async def equals_model(dut: Any, source_pause: float, sink_pause: float, patient
     cocotb.start_soon(Monitor(clk, o, board.receive).run())
     cocotb.start_soon(sink.run())
     sending = cocotb.start_soon(source.send(beats["i"]))
-    await board.complete.wait()
+    await complete(clk, [board])
     await sending
-    await ClockCycles(clk, 50)
-    board.finish()

@@ -1,12 +1,15 @@
 """Is what the hardware said what the golden model says?  Everything is compared, the first difference is named."""
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from sim.model import Records
-from sw.golden import Trace
 from sw.network import Network
+
+if TYPE_CHECKING:  # torch takes seconds to import
+    from sw.golden import Trace
 
 
 @dataclass(frozen=True)
@@ -28,7 +31,7 @@ def stream_of(codes: np.ndarray) -> np.ndarray:
 
 
 def compare(
-    network: Network, trace: Trace, records: Records, first_image: int = 0
+    network: Network, trace: "Trace", records: Records, first_image: int = 0
 ) -> Mismatch | None:
     """The first difference between `trace` and `records`, image by image, layers before scores before counters.
 
@@ -50,7 +53,7 @@ Difference = tuple[str, int, int]
 
 
 def _compare_streams(
-    network: Network, trace: Trace, records: Records, image: int
+    network: Network, trace: "Trace", records: Records, image: int
 ) -> Difference | None:
     for index, (layer, stream) in enumerate(zip(trace.layers, records.streams, strict=True)):
         if layer.codes is None or stream is None:
@@ -69,7 +72,7 @@ def _compare_streams(
     return None
 
 
-def _compare_output(trace: Trace, records: Records, image: int) -> Difference | None:
+def _compare_output(trace: "Trace", records: Records, image: int) -> Difference | None:
     scores, classes = trace.scores[image], len(trace.scores[image])
     for n in range(classes):
         if records.scores[image, n] != scores[n]:
@@ -85,7 +88,7 @@ def _compare_output(trace: Trace, records: Records, image: int) -> Difference | 
     return None
 
 
-def _compare_counters(trace: Trace, records: Records, image: int) -> Difference | None:
+def _compare_counters(trace: "Trace", records: Records, image: int) -> Difference | None:
     for index, (layer, counts) in enumerate(zip(trace.layers, records.counters, strict=True)):
         for name, values in counts.items():
             if layer.counters[name][image] != values[image]:

@@ -111,20 +111,23 @@ class Monitor:
 
 
 class Sampler:
-    """Gives the values of `signals`, one to each of `boards`, in every clock in which `strobe` is high."""
+    """Watches strobes: in every clock in which one is high, each of its signals goes to its own scoreboard."""
 
-    def __init__(
-        self, clk: Any, strobe: Any, signals: Sequence[Any], boards: Sequence[Scoreboard]
-    ) -> None:
-        self.clk, self.strobe, self.pairs = clk, strobe, list(zip(signals, boards, strict=True))
+    def __init__(self, clk: Any) -> None:
+        self.clk = clk
+        self.watched: list[tuple[Any, list[tuple[Any, Scoreboard]]]] = []
+
+    def watch(self, strobe: Any, signals: Sequence[Any], boards: Sequence[Scoreboard]) -> None:
+        self.watched.append((strobe, list(zip(signals, boards, strict=True))))
 
     async def run(self) -> None:
         while True:
             await FallingEdge(self.clk)
             await ReadOnly()
-            if self.strobe.value == 1:
-                for signal, board in self.pairs:
-                    board.receive(signal.value.to_unsigned())
+            for strobe, pairs in self.watched:
+                if strobe.value == 1:
+                    for signal, board in pairs:
+                        board.receive(signal.value.to_unsigned())
 
 
 async def reset(dut: Any) -> Any:

@@ -1,8 +1,11 @@
 """Compares what comes out with what should: in order, first difference first, nothing too much or too little."""
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
-from cocotb.triggers import Event
+from cocotb.triggers import ClockCycles
+
+STEP = 200  # clocks between two looks
 
 
 def _plain(position: int) -> str:
@@ -18,7 +21,7 @@ class Scoreboard:
         masks: bits of each value that count; all, when there are none.
 
     Members
-        complete: an event, set when everything expected has come.
+        position: how many values have come and were right.
     """
 
     def __init__(
@@ -31,9 +34,6 @@ class Scoreboard:
         self.name, self.expected, self.place = name, [int(value) for value in expected], place
         self.masks = masks
         self.position = 0
-        self.complete = Event()
-        if not self.expected:
-            self.complete.set()
 
     def receive(self, value: int) -> None:
         """Raises AssertionError at the first value that is wrong or too much."""
@@ -52,12 +52,29 @@ class Scoreboard:
                 f"{self.name}, {self.place(self.position)}: expected {expected:#x}, got {value:#x}"
             )
         self.position += 1
-        if self.position == len(self.expected):
-            self.complete.set()
 
-    def finish(self) -> None:
-        """Raises AssertionError when values are missing."""
-        if self.position < len(self.expected):
-            raise AssertionError(
-                f"{self.name}: ended after {self.position} of {len(self.expected)} values"
+    @property
+    def missing(self) -> int:
+        """How many values are still to come."""
+        return len(self.expected) - self.position
+
+
+async def complete(clk: Any, boards: Sequence[Scoreboard], *, patience: int = 20_000) -> None:
+    """Wait until every board has all its values, then a little longer, so that surplus ones are seen.
+
+    Raises AssertionError, with how far each board came, when none of them moves for `patience` clocks.
+    """
+    idle, before = 0, -1
+    while any(board.missing for board in boards):
+        await ClockCycles(clk, STEP)
+        now = sum(board.position for board in boards)
+        idle = idle + STEP if now == before else 0
+        before = now
+        if idle >= patience:
+            stuck = ", ".join(
+                f"{board.name} after {board.position} of {len(board.expected)} values"
+                for board in boards
+                if board.missing
             )
+            raise AssertionError(f"nothing came for {idle} clocks: {stuck}")
+    await ClockCycles(clk, STEP)

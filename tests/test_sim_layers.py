@@ -62,5 +62,7 @@ def test_the_bench_finds_what_is_wrong(tmp_path: Path) -> None:
         SimulationError, match=f"o: {received[-1]:#x} came after all {count - 1} expected"
     ):
         cosimulate(design, "bench_stream", {"i": sent, "o": received[:-1]}, tmp_path)
-    with pytest.raises(SimulationError, match=r"5 of 5 tests of sim.bench_stream failed"):
-        cosimulate(design, "bench_stream", {"i": sent[:-1], "o": received}, tmp_path)
+    with pytest.raises(
+        SimulationError, match=r"nothing came for 20000 clocks: o after \d+ of \d+ values"
+    ):
+        cosimulate(design, "bench_stream", {"i": sent[: len(sent) // 2], "o": received}, tmp_path)
