@@ -24,7 +24,7 @@ class Board:
         lut_count, block_ram_count, block_ram_bits, spram_count: capacities; a LUT has four inputs.
         counters: whether the layers carry activity counters.
         lanes: lanes of a layer, unless the user chooses; None fits them to the single-port RAMs.
-        nextpnr_options: device, package and speed grade.
+        synthesis_options: of Yosys; nextpnr_options: device, package and speed grade.
     """
 
     name: str
@@ -40,6 +40,7 @@ class Board:
     spram_count: int = 0
     counters: bool = True
     lanes: int | None
+    synthesis_options: tuple[str, ...] = ()
     nextpnr_options: tuple[str, ...]
 
     @property

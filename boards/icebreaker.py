@@ -8,7 +8,7 @@ from boards import Board
 from boards.clock import Ice40Pll, start_domain
 
 CRYSTAL_HZ = 12_000_000
-CLOCK_HZ = 24_000_000
+CLOCK_HZ = 30_000_000
 
 
 class ClockGenerator(Elaboratable):
@@ -60,5 +60,6 @@ BOARD = Board(
     spram_count=4,
     counters=False,
     lanes=None,
+    synthesis_options=("-device", "u"),  # delays of the UltraPlus: 8 % faster for 1 % more cells
     nextpnr_options=("--up5k", "--package", "sg48"),
 )
