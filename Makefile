@@ -20,10 +20,12 @@ export GOMP_SPINCOUNT := 0
 
 .PHONY: demo test lint setup clean distclean
 
+NETWORKS := mnist-perceptron mnist-onehot mnist-multilevel
+
 demo: setup
-	$(BIN)/python -m sim.run networks/mnist-perceptron.npz --images 1000
-	$(BIN)/python -m sim.run networks/mnist-multilevel.npz --images 1000
-	$(BIN)/python -m hw.build networks/mnist-onehot.npz --board icebreaker
+	for network in $(NETWORKS); do \
+	    $(BIN)/python -m sim.run networks/$$network.npz --images 1000 || exit; done
+	$(BIN)/python -m hw.build --board icebreaker
 
 test: lint
 	$(BIN)/python -m pytest -n 2 --dist worksteal -q

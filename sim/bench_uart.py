@@ -14,6 +14,7 @@ import os
 import select
 import socket
 from pathlib import Path
+from typing import Any
 
 import cocotb
 from cocotb.clock import Clock
@@ -26,7 +27,7 @@ IDLE_S = 0.05
 
 
 @cocotb.test()
-async def serve(dut):
+async def serve(dut: Any) -> None:
     """Pass bytes between one TCP connection and the wire until the other side hangs up."""
     logging.getLogger("cocotb").setLevel(logging.WARNING)
     bit_ns = int(os.environ["STAIRSPIKE_BIT_NS"])

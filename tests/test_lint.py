@@ -33,7 +33,7 @@ def test_makefile_installs_the_pinned_torch() -> None:
 
 COMMANDS = [
     f"{path.parent.name}.{path.stem}"
-    for package in ("hw", "sim", "sw")
+    for package in ("boards", "hw", "sim", "sw")
     for path in sorted((ROOT / package).glob("*.py"))
     if "\ndef main(" in path.read_text(encoding="utf-8")
 ]
