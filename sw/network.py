@@ -457,8 +457,8 @@ def load(path: Path | str) -> Network:
     if not path.is_file():
         raise NetworkError(f"{path} does not exist; make a network with python -m sw.export")
     try:
-        with np.load(path, allow_pickle=False) as file:
-            arrays = {name: file[name] for name in file.files}
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
+            arrays = {name: archive[name] for name in archive.files}
         header = json.loads(arrays.pop("header").tobytes().decode())
         known = header["format"] == FORMAT
         version = header["version"]
