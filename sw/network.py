@@ -448,6 +448,13 @@ class Network:
         return path
 
 
+# What zipfile, zlib, numpy and json raise for damaged files.
+_DAMAGE = (
+    ArithmeticError, AttributeError, EOFError, LookupError, MemoryError, OSError, RuntimeError, SyntaxError,
+    TypeError, ValueError, zipfile.BadZipFile, zlib.error,
+)  # fmt: skip
+
+
 def load(path: Path | str) -> Network:
     """Read an artefact; everything is checked again: structure, ranges, widths, digest.
 
@@ -462,16 +469,7 @@ def load(path: Path | str) -> Network:
         header = json.loads(arrays.pop("header").tobytes().decode())
         known = header["format"] == FORMAT
         version = header["version"]
-    except (
-        ValueError,
-        OSError,
-        EOFError,
-        KeyError,
-        TypeError,
-        AttributeError,
-        zipfile.BadZipFile,
-        zlib.error,
-    ):
+    except _DAMAGE:
         raise NetworkError(
             f"{path} is not a Stairspike network, or is damaged; export it again"
         ) from None
