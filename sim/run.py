@@ -280,13 +280,13 @@ def _show(console: Console, network: Network, figures: dict[str, Any]) -> None:
         table.add_column(title, justify="left" if title in ("layer", "kind") else "right")
     for index, entry in enumerate(figures["layers"]):
         counts = entry.get("counters", {})
-        utilisation = entry.get("lane_utilisation")
+        utilisation, share = entry.get("lane_utilisation"), entry.get("share_of_interval")
         table.add_row(
             str(index),
             entry["kind"],
             "" if utilisation is None else str(entry["folding"]["lanes"]),
             f"{counts.get('clocks', 0):,.0f}",
-            f"{entry.get('share_of_interval', 0):.1%}",
+            "" if share is None else f"{share:.1%}",
             f"{counts.get('synaptic_operations', 0):,.0f}",
             "" if utilisation is None else f"{utilisation:.1%}",
         )
@@ -362,7 +362,7 @@ def simulate(
     }
     spikes = sum(counts.get("output_spikes", 0) for counts in checked.counters) * len(frames)
     console.print(
-        f"{len(frames)} images: scores, classes, all counters and every layer's stream "
+        f"{len(frames)} image{'s' * (len(frames) > 1)}: scores, classes, all counters and every layer's stream "
         f"({spikes:,.0f} spikes) equal the golden model (pauses {pause:g}, seed {seed})"
     )
     if labels is not None:
@@ -433,16 +433,14 @@ def main(argv: Sequence[str] | None = None) -> int:
         ("--images", args.images < 1, "at least 1"),
         ("--processes", args.processes < 1, "at least 1"),
         ("--pause", not 0 <= args.pause < 1, "in 0 <= p < 1"),
-        ("--frequency", not args.frequency > 0, "above 0"),
+        ("--frequency", not 0 < args.frequency < 1e6, "above 0 and below 1e6"),
         ("--seed", not 0 <= seed < 1 << 63, "in 0 <= seed < 2^63"),
     ):
         if wrong:
             print(f"{name} must be {rule}, not {getattr(args, name[2:])}", file=sys.stderr)
             return 2
-    from sw import (  # torch takes seconds to import; a wrong option need not wait for it
-        data,
-        golden,
-    )
+    # torch takes seconds to import; a wrong option need not wait for it
+    from sw import data, golden
 
     try:
         network = load(args.network)
@@ -451,6 +449,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         frames = golden.frames_of(network, split.images.numpy())
     except (NetworkError, data.DataError) as error:
         print(error, file=sys.stderr)
+        return 2
+    try:
+        if args.json is not None:  # learn now, not after the simulation, that the place is wrong
+            args.json.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        print(f"{args.json} cannot be written: {error.strerror}", file=sys.stderr)
         return 2
     console = Console(highlight=False, soft_wrap=True)
     try:
@@ -478,7 +482,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     if args.json is not None:
         partial = args.json.with_name(args.json.name + ".partial")
         try:
-            args.json.parent.mkdir(parents=True, exist_ok=True)
             partial.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
             partial.replace(args.json)
         except OSError as error:
