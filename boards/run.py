@@ -159,7 +159,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     console.print("classes: " + " ".join(map(str, figures["classes"])))
     if options.json:
-        options.json.write_text(json.dumps(figures, indent=1) + "\n")
+        try:
+            options.json.write_text(json.dumps(figures, indent=1) + "\n")
+        except OSError as error:
+            return _refuse(f"{options.json} cannot be written ({error.strerror})")
         console.print(f"{options.json}")
     return 0
 

@@ -109,7 +109,9 @@ def _text(content: str | bytes) -> str:
 def _plain_names(rtlil: str) -> str:
     """Names like counts[0] as counts_0: Yosys' ABC9 would take them for bits of a vector and lose its way."""
     return re.sub(
-        r"(\\[^\s\[]+)((?:\[\d+\])+)", lambda m: m[1] + m[2].replace("[", "_").replace("]", ""), rtlil
+        r"(\\[^\s\[]+)((?:\[\d+\])+)",
+        lambda m: m[1] + m[2].replace("[", "_").replace("]", ""),
+        rtlil,
     )
 
 
@@ -129,7 +131,9 @@ def _synthesis_script(rtlil: str, board: Board) -> str:
             "proc",
             f"write_verilog -noattr {TOP}.v",
             *marks,
-            " ".join([f"synth_{board.family}", *board.synthesis_options, f"-top {TOP} -json {TOP}.json"]),
+            " ".join(
+                [f"synth_{board.family}", *board.synthesis_options, f"-top {TOP} -json {TOP}.json"]
+            ),
             "",
         ]
     )
@@ -442,6 +446,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     except (NetworkError, UnknownBoardError, DoesNotFitError) as error:
         print(f"hw.build: {error}", file=sys.stderr)
         return 2
+    except OSError as error:
+        print(f"hw.build: {options.output} cannot be written ({error})", file=sys.stderr)
+        return 2
     except RuntimeError as error:  # of a tool, or of the simulation
         print(f"hw.build: {error}", file=sys.stderr)
         return 1
@@ -452,8 +459,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     for name in (figures["bitstream"], "report.html", "report.json"):
         console.print(f"{folder / name}")
     if options.json:
-        options.json.parent.mkdir(parents=True, exist_ok=True)
-        _write(options.json, json.dumps(figures, indent=1) + "\n")
+        try:
+            options.json.parent.mkdir(parents=True, exist_ok=True)
+            _write(options.json, json.dumps(figures, indent=1) + "\n")
+        except OSError as error:
+            print(f"hw.build: {options.json} cannot be written ({error.strerror})", file=sys.stderr)
+            return 2
         console.print(f"{options.json}")
     timing = figures["timing"]
     if not timing["met"]:

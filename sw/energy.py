@@ -371,17 +371,24 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"sw.energy: {error}", file=sys.stderr)
         return 2
     _show(network, summary, count)
-    if options.plot:
-        plot(network, summary, options.plot)
-    if options.json:
-        report = {
-            "network": str(options.network),
-            "digest": network.digest,
-            "images": count,
-            "foldings": [asdict(folding) for folding in foldings],
-            "energy": summary,
-        }
-        options.json.write_text(json.dumps(report, indent=1) + "\n")
+    report = {
+        "network": str(options.network),
+        "digest": network.digest,
+        "images": count,
+        "foldings": [asdict(folding) for folding in foldings],
+        "energy": summary,
+    }
+    try:
+        if options.plot:
+            plot(network, summary, options.plot)
+        if options.json:
+            options.json.write_text(json.dumps(report, indent=1) + "\n")
+    except (
+        OSError,
+        ValueError,
+    ) as error:  # matplotlib refuses an unknown kind of picture with ValueError
+        print(f"sw.energy: the file cannot be written ({error})", file=sys.stderr)
+        return 2
     return 0
 
 

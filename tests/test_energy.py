@@ -156,6 +156,8 @@ def test_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
         (["missing.npz"], "missing.npz does not exist"),
         ([str(NETWORK), "--images", "0"], "0 images were asked for"),
         ([str(NETWORK), "--lanes", "0"], "must be at least 1"),
+        ([str(NETWORK), "--images", "1", "--plot", "energy.xyz"], "the file cannot be written"),
+        ([str(NETWORK), "--images", "1", "--json", "no/such/folder/x"], "cannot be written"),
     ],
 )
 def test_bad_input(arguments: list[str], sentence: str, capsys: pytest.CaptureFixture[str]) -> None:
