@@ -13,6 +13,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -321,13 +322,16 @@ def simulate(
     console = console or Console(quiet=True)
     weights = np.array(load_image(network, foldings, loadable), np.uint16) if loadable else None
     BUILD_ROOT.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=BUILD_ROOT) as name, console.status("compiling the RTL"):
+    waiting = console.status("compiling the RTL") if console.is_terminal else nullcontext()
+    with tempfile.TemporaryDirectory(dir=BUILD_ROOT) as name, waiting:
         manifest = generate(network, foldings, Path(name), taps=True, loadable=loadable)
         model = Model.build(Path(name), manifest)
 
     def run(frames: np.ndarray, pause: float, title: str) -> Outcome:
         columns = (TextColumn(title), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-        with Progress(*columns, console=console, transient=True) as progress:
+        with Progress(
+            *columns, console=console, transient=True, disable=not console.is_terminal
+        ) as progress:
             task = progress.add_task(title, total=len(frames))
             return run_images(
                 model,
