@@ -2,8 +2,9 @@
 
     python -m sw.benchmark --elements 8388608 --levels 4
 
-The cases take turns, so that a busy machine slows them alike; ratios of medians are the result.  The times depend on
-the memory allocator (large tensors given back to the system after every call cost more than the arithmetic), so the
+The cases take turns, and a time counts only if the system did not take the processor away meanwhile (as far as there
+are such times), so that other programs matter little; ratios of medians are the result.  The times depend on the
+memory allocator (large tensors given back to the system after every call cost more than the arithmetic), so the
 settings that were in force are part of the output.
 """
 
@@ -13,7 +14,9 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 os.environ.setdefault("GOMP_SPINCOUNT", "0")
 
 import argparse
+import dataclasses
 import platform
+import resource
 import statistics
 import sys
 import time
@@ -99,6 +102,28 @@ def cases(levels: int, compiled: bool) -> dict[str, Case]:
     return result
 
 
+@dataclasses.dataclass
+class _Times:
+    """Nanoseconds of one case; those that the system interrupted apart."""
+
+    whole: list[float] = dataclasses.field(default_factory=list)
+    interrupted: list[float] = dataclasses.field(default_factory=list)
+
+    def measure(self, work: Callable[[], Any], *, keep: bool) -> None:
+        switches = resource.getrusage(resource.RUSAGE_SELF).ru_nivcsw
+        start = time.perf_counter_ns()
+        result = work()
+        elapsed = time.perf_counter_ns() - start
+        del result
+        same = resource.getrusage(resource.RUSAGE_SELF).ru_nivcsw == switches
+        if keep:
+            (self.whole if same else self.interrupted).append(elapsed)
+
+    @property
+    def median(self) -> float:
+        return statistics.median(self.whole or self.interrupted)
+
+
 def benchmark(
     *,
     elements: int = 1 << 23,
@@ -127,35 +152,32 @@ def benchmark(
     grad = torch.randn(elements, generator=generator)
     table = cases(levels, compiled)
     leaf = x.clone().requires_grad_()
-    forward: dict[str, list[float]] = {name: [] for name in table}
-    both: dict[str, list[float]] = {name: [] for name in table}
+    forward = {name: _Times() for name in table}
+    both = {name: _Times() for name in table}
     for repeat in range(repeats + 2):  # two rounds warm up
         for name, case in table.items():
-            with torch.no_grad():
-                start = time.perf_counter()
-                case(x)
-                middle = time.perf_counter()
-            output = case(leaf)
-            torch.autograd.grad(output, leaf, grad)
-            end = time.perf_counter()
-            del output
-            if repeat >= 2:
-                forward[name].append((middle - start) * 1e9 / elements)
-                both[name].append((end - middle) * 1e9 / elements)
-    reference = statistics.median(both[f"{levels} micro-steps, sigmoid"])
-    relu = statistics.median(both["torch.relu"])
-    rows = []
-    for name in table:
-        median = statistics.median(both[name])
-        rows.append(
-            {
-                "case": name,
-                "forward_ns": round(statistics.median(forward[name]), 3),
-                "forward_backward_ns": round(median, 3),
-                "speed_up_over_micro_steps": round(reference / median, 2),
-                "times_relu": round(median / relu, 2),
-            }
-        )
+
+            def forwards(case: Case = case) -> Tensor:
+                with torch.no_grad():
+                    return case(x)
+
+            def forwards_and_backwards(case: Case = case) -> Tensor:
+                return torch.autograd.grad(case(leaf), leaf, grad)[0]
+
+            forward[name].measure(forwards, keep=repeat >= 2)
+            both[name].measure(forwards_and_backwards, keep=repeat >= 2)
+    reference, relu = both[f"{levels} micro-steps, sigmoid"].median, both["torch.relu"].median
+    rows = [
+        {
+            "case": name,
+            "forward_ns": round(forward[name].median / elements, 3),
+            "forward_backward_ns": round(both[name].median / elements, 3),
+            "speed_up_over_micro_steps": round(reference / both[name].median, 2),
+            "times_relu": round(both[name].median / relu, 2),
+            "uninterrupted": len(both[name].whole),
+        }
+        for name in table
+    ]
     return {
         **given,
         "torch": str(torch.__version__),
@@ -244,7 +266,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         highlight=False,
     )
     console.print(f"allocator and threads: {settings}", highlight=False)
-    table = Table("case", "forward ns", "forward + backward ns", "x micro-steps", "relu = 1")
+    console.print("median nanoseconds per neuron, forward and with backward; x the micro-steps")
+    table = Table("case", "forward", "both", "faster", "relu = 1", "kept")
+    table.columns[0].no_wrap = True
     for column in table.columns[1:]:
         column.justify = "right"
     for row in result["rows"]:
@@ -254,6 +278,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             f"{row['forward_backward_ns']:.3f}",
             f"{row['speed_up_over_micro_steps']:.1f}",
             f"{row['times_relu']:.2f}",
+            f"{row['uninterrupted']}/{result['repeats']}",
         )
     console.print(table)
     return 0
