@@ -28,6 +28,7 @@ class Window(wiring.Component):
     def __init__(self, geometry: Geometry):
         self.geometry = g = geometry
         self.packer = Packer(g)
+        self.writer = Writer(g, self.packer.o.payload.shape())
         self.framer = Framer(g)
         self.fetcher = Fetcher(g, self.framer.o.payload.shape())
         super().__init__(
@@ -46,7 +47,7 @@ class Window(wiring.Component):
         m = Module()
         g = self.geometry
         m.submodules.packer = packer = self.packer
-        m.submodules.writer = writer = Writer(g, packer.o.payload.shape())
+        m.submodules.writer = writer = self.writer
         m.submodules.framer = framer = self.framer
         m.submodules.fetcher = fetcher = self.fetcher
         m.submodules.words = words = Memory(shape=fetcher.word_layout, depth=g.spike_depth, init=[])

@@ -4,11 +4,14 @@ import random
 from dataclasses import dataclass, field
 
 import numpy as np
+from amaranth.hdl import Cat
 from amaranth.sim import Simulator
 
 from hw.accelerator import Accelerator
 from hw.counters import GROUPS
+from hw.layer import Layer
 from hw.weights import load_image
+from hw.window import Window
 from sw import golden
 from sw.folding import COUNTERS, Folding, beat_codes
 from sw.network import Network
@@ -71,10 +74,13 @@ def observe(
     for layer in counts:
         watched += [getattr(layer, f"done_{group}") for group in GROUPS]
         watched += [getattr(layer, name) for name in COUNTERS]
+    windows = [layer.window for layer in dut.layers if isinstance(layer, Layer)]
+    collisions = Cat(collide(window) for window in windows)
 
     async def monitor(ctx):
         while True:
-            values = iter((await ctx.tick().sample(*watched))[2:])
+            values = iter((await ctx.tick().sample(collisions, *watched))[2:])
+            assert next(values) == 0, "a memory word is read in the clock in which it is written"
             for n in range(count - 1):
                 valid, payload = next(values), next(values)
                 if valid:
@@ -110,6 +116,14 @@ def observe(
     simulator.add_testbench(sink)
     simulator.run()
     return seen
+
+
+def collide(window: Window):
+    """A word of the spike memory or the census is read and written in one clock: block RAM may return either."""
+    writer, framer, fetcher = window.writer, window.framer, window.fetcher
+    return (writer.word_en & fetcher.word_en & (writer.word_addr == fetcher.word_addr)) | (
+        writer.census_en.any() & framer.census_en & (writer.census_addr == framer.census_addr)
+    )
 
 
 def assert_equal_to_golden(
