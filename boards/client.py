@@ -1,7 +1,7 @@
 """The computer's end of the byte protocol: one accelerator on any serial transport."""
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -155,6 +155,3 @@ class Client:
             elif time.monotonic() > deadline:
                 raise BoardError(f"the board stopped answering after {len(data)} of {size} bytes")
         return data
-
-
-Progress = Callable[[int, int], None]
