@@ -173,7 +173,7 @@ def _print(console: Console, result: dict[str, Any]) -> None:
             f"{result['differing_spikes']} of {result['compared_spikes']} spikes differ",
             highlight=False,
         )
-    table = Table("layer", "output", "spikes in", "events in", "rate", "spikes out", "operations")
+    table = Table("layer", "output", "spikes in", "events in", "rate", "spikes out", "adds")
     for column in table.columns[2:]:
         column.justify = "right"
     for index, layer in enumerate(result["layers"]):
