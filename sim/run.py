@@ -444,14 +444,14 @@ def main(argv: Sequence[str] | None = None) -> int:
             print(f"{name} must be {rule}, not {getattr(args, name[2:])}", file=sys.stderr)
             return 2
     # torch takes seconds to import; a wrong option need not wait for it
-    from sw import data, golden
+    from sw.data import DataError
+    from sw.inputs import load_inputs
 
     try:
         network = load(args.network)
         foldings, loadable = folding_of(network, args)
-        split = data.load_test(args.data).first(args.images)
-        frames = golden.frames_of(network, split.images.numpy())
-    except (NetworkError, data.DataError) as error:
+        inputs = load_inputs(network, args.data, args.images)
+    except (NetworkError, DataError) as error:
         print(error, file=sys.stderr)
         return 2
     try:
@@ -465,9 +465,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         result = simulate(
             network,
             foldings,
-            frames,
+            inputs.frames,
             loadable=loadable,
-            labels=split.labels.numpy(),
+            labels=inputs.labels,
             seed=seed,
             pause=args.pause,
             processes=args.processes,

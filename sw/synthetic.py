@@ -1,7 +1,7 @@
 """Networks with random weights, to measure the hardware where no trained network is needed.
 
 A synthetic perceptron has the geometry, widths and neurons of a trained one; its thresholds are set so that about a
-given share of every hidden layer fires.  It says so in its provenance and is never mistaken for a trained network.
+given share of every hidden layer fires.  Its provenance says so: it is run on random codes, and has no accuracy.
 """
 
 import argparse
@@ -12,17 +12,8 @@ from pathlib import Path
 import numpy as np
 
 from sw import golden
+from sw.inputs import random_frames
 from sw.network import Coding, Layer, Network, NetworkError, Neuron
-
-
-def random_frames(network: Network, count: int, density: float, seed: int) -> np.ndarray:
-    """Random input codes, uint8 (count, C, H, W); each is silent with probability 1 - density, else any level."""
-    if not 0 <= density <= 1:
-        raise NetworkError(f"density must be in 0..1, not {density}")
-    rng = np.random.default_rng(seed)
-    shape = (count, *network.input_shape)
-    levels = rng.integers(1, network.input_coding.levels + 1, shape)
-    return np.where(rng.random(shape) < density, levels, 0).astype(np.uint8)
 
 
 def make_perceptron(
@@ -77,7 +68,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         description="Write a perceptron with random weights, for measurements of the hardware.",
         epilog="examples:\n"
         "  python -m sw.synthetic build/dense-256.npz --widths 256,256,10\n"
-        "  python -m hw.build build/dense-256.npz --density 0.1 --board icebreaker",
+        "  python -m hw.build build/dense-256.npz --board icebreaker",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("output", type=Path, help="artefact to write, .npz")

@@ -50,7 +50,7 @@ def allowed_own(module: str) -> tuple[str, ...]:
         case "sw":
             return ("sw",)
         case "hw" if module == "hw.build":
-            contract = ("sw.network", "sw.folding", "sw.golden", "sw.data", "sw.energy")
+            contract = ("sw.network", "sw.folding", "sw.golden", "sw.inputs", "sw.energy")
             return ("hw", "boards", *contract, "sim.run")
         case "hw":
             return ("hw", "sw.network", "sw.folding")
@@ -59,7 +59,7 @@ def allowed_own(module: str) -> tuple[str, ...]:
         case "sim" if module.startswith(IN_SIMULATOR):
             return ("sim.drivers", "sim.scoreboard", "sim.vectors", "sw.network", "sw.folding")
         case "sim":
-            return ("sim", "hw", "sw.network", "sw.folding", "sw.golden", "sw.data")
+            return ("sim", "hw", "sw.network", "sw.folding", "sw.golden", "sw.data", "sw.inputs")
     raise AssertionError(f"{module} belongs to no package")
 
 

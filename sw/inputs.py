@@ -1,0 +1,41 @@
+"""What a network is run on: test images of its data set, or random codes if its weights are random."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from sw import data, golden
+from sw.network import Network, NetworkError
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """frames: uint8 codes (batch, step, C, H, W); labels: int64 (batch,), None for random codes."""
+
+    frames: np.ndarray
+    labels: np.ndarray | None
+
+
+def random_frames(network: Network, count: int, density: float, seed: int) -> np.ndarray:
+    """Random input codes, uint8 (count, C, H, W); each is silent with probability 1 - density, else any level."""
+    if not 0 <= density <= 1:
+        raise NetworkError(f"density must be in 0..1, not {density}")
+    rng = np.random.default_rng(seed)
+    shape = (count, *network.input_shape)
+    levels = rng.integers(1, network.input_coding.levels + 1, shape)
+    return np.where(rng.random(shape) < density, levels, 0).astype(np.uint8)
+
+
+def load_inputs(network: Network, folder: Path | None, count: int) -> Inputs:
+    """The first `count` inputs for `network`.
+
+    folder: where the publisher's files of the data set lie; None takes the test images shipped with the project.
+    A network of `sw.synthetic` gets random codes of the density that it was made for.
+    Raises sw.data.DataError, or NetworkError when the images do not fit the network.
+    """
+    if network.provenance.get("data_set") == "random":
+        frames = random_frames(network, count, network.provenance["density"], seed=1)
+        return Inputs(golden.frames_of(network, frames), None)
+    split = data.load_test(folder).first(count)
+    return Inputs(golden.frames_of(network, split.images.numpy()), split.labels.numpy())
