@@ -304,11 +304,12 @@ def evaluate(
     network: Network, foldings: Sequence[Folding], image_count: int
 ) -> tuple[dict[str, Any], int]:
     """Run the golden model on shipped images: (summary, images)."""
-    from sw import data, golden
+    from sw import golden
+    from sw.inputs import load_inputs
 
-    images = data.load_shipped().first(image_count).images.numpy()
-    trace = golden.run(network, images, foldings, keep_codes=False)
-    return summarise(network, foldings, [layer.counters for layer in trace.layers]), len(images)
+    frames = load_inputs(network, None, image_count).frames
+    trace = golden.run(network, frames, foldings, keep_codes=False)
+    return summarise(network, foldings, [layer.counters for layer in trace.layers]), len(frames)
 
 
 def _show(network: Network, summary: Mapping[str, Any], image_count: int) -> None:
