@@ -13,6 +13,8 @@ WORD_WIDTH = 36
 # Weights that fit three iCE40 block RAMs stay in the bitstream when the others are loaded.
 BLOCK_BITS = 12288
 BLOCK_LANES = 8
+# Events per input code that the estimate of a layer's slots assumes: of pixels, and of spikes.
+PIXEL_EVENTS, SPIKE_EVENTS = 1.0, 0.15
 
 
 def choose_foldings(
@@ -66,24 +68,33 @@ def _word_codes(network: Network, index: int, beat: int, word_width: int) -> int
     return best
 
 
+def estimate_slots(network: Network, index: int, lanes: int) -> float:
+    """Slots of layer `index` for one frame of average activity; see `sw.folding` for what a slot is."""
+    layer = network.layers[index]
+    channels, height, width = network.shapes[index + 1]
+    density = SPIKE_EVENTS if index else PIXEL_EVENTS
+    events = layer.parameter_count / channels * density
+    return -(-channels // lanes) * height * width * max(events + 1, WINDOW_LATENCY)
+
+
 def fold_for_spram(
     network: Network, blocks: int = 4
 ) -> tuple[tuple[Folding, ...], tuple[int, ...]]:
     """(foldings, loadable layers) for weights in `blocks` single-port RAMs of 16 bits x 16,384.
 
-    Small layers keep their weights in the bitstream.  The layer with the most work per lane is widened until it
-    cannot be: a pipeline is as fast as its slowest layer.
+    Small layers keep their weights in the bitstream.  The layer with the most estimated slots is widened until it
+    cannot be: a pipeline is as fast as its slowest layer.  The others then give back the lanes that they do not need.
     Raises NetworkError when the weights do not fit.
     """
     weighted = [index for index, layer in enumerate(network.layers) if layer.kind != "maxpool"]
     width = {i: network.layers[i].weight_width for i in weighted}
     bits = {i: network.layers[i].parameter_count * width[i] for i in weighted}
+    channels = {i: network.shapes[i + 1][0] for i in weighted}
     loadable = [i for i in weighted if bits[i] > BLOCK_BITS]
     lanes = {i: LOAD_WIDTH // width[i] if i in loadable else BLOCK_LANES // 2 for i in weighted}
-    channels = {i: network.shapes[i + 1][0] for i in weighted}
 
     def used() -> int:
-        return sum(lanes[i] * width[i] for i in loadable) // LOAD_WIDTH
+        return sum(-(-lanes[i] * width[i] // LOAD_WIDTH) for i in loadable)
 
     def may_widen(index: int) -> bool:
         if lanes[index] >= channels[index]:
@@ -92,19 +103,11 @@ def fold_for_spram(
             return lanes[index] < BLOCK_LANES
         return lanes[index] * width[index] <= (blocks - used()) * LOAD_WIDTH
 
-    def work(index: int) -> float:
-        """Multiply-accumulates per lane; a pixel has more events than a spike."""
-        area = network.shapes[index + 1][1] * network.shapes[index + 1][2]
-        events = network.codings[index].exponent_count
-        return (
-            network.layers[index].parameter_count
-            * area
-            * events
-            / min(lanes[index], channels[index])
-        )
+    def slots(index: int) -> float:
+        return estimate_slots(network, index, lanes[index])
 
-    def too_deep(index: int) -> bool:
-        groups = -(-channels[index] // lanes[index])
+    def too_deep(index: int, count: int) -> bool:
+        groups = -(-channels[index] // count)
         return groups * network.layers[index].parameter_count // channels[index] > SPRAM_DEPTH
 
     if used() > blocks:
@@ -113,13 +116,21 @@ def fold_for_spram(
             f"make layers smaller than {BLOCK_BITS} bits or use a larger board"
         )
     for index in loadable:
-        while too_deep(index):
+        while too_deep(index, lanes[index]):
             if not may_widen(index):
                 raise NetworkError(
                     f"{sum(bits[i] for i in loadable)} bits of weights do not fit {blocks} single-port RAMs of "
                     f"{LOAD_WIDTH * SPRAM_DEPTH} bits; use fewer weight bits or channels"
                 )
             lanes[index] *= 2
-    while may_widen(slowest := max(weighted, key=work)):
+    while may_widen(slowest := max(weighted, key=slots)):
         lanes[slowest] *= 2
+    limit = slots(slowest)
+    for index in weighted:
+        while (
+            (fewer := lanes[index] - 1)
+            and estimate_slots(network, index, fewer) <= limit
+            and not (index in loadable and too_deep(index, fewer))
+        ):
+            lanes[index] = fewer
     return choose_foldings(network, list(lanes.values()), word_width=LOAD_WIDTH), tuple(loadable)
