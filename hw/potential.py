@@ -98,8 +98,13 @@ class Potential(wiring.Component):
                     for c in row
                 ]
             )
+        # Yosys would spend a LUT on every 16 bits; deep enough, they are better off in block RAM.
+        blocks = getattr(platform, "family", None) == "iCE40" and self.channel_beats >= 32
         m.submodules.constants = memory = Memory(
-            shape=self.constant_layout, depth=self.channel_beats, init=init
+            shape=self.constant_layout,
+            depth=self.channel_beats,
+            init=init,
+            attrs={"ram_style": "block"} if blocks else None,
         )
         constants = memory.read_port()
         m.d.comb += [constants.addr.eq(channel), constants.en.eq(move)]
