@@ -25,7 +25,7 @@ from boards.folding import fold_for_board
 from boards.top import Top
 from hw import report, toolchain
 from hw.accelerator import Accelerator
-from hw.toolchain import ToolError
+from hw.toolchain import MissingToolError, ToolError
 from hw.weights import load_image
 from sw.folding import Folding
 from sw.network import Network, NetworkError, load
@@ -443,7 +443,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             image_count=options.images,
             console=console,
         )
-    except (NetworkError, UnknownBoardError, DoesNotFitError) as error:
+    except (NetworkError, UnknownBoardError, DoesNotFitError, MissingToolError) as error:
         print(f"hw.build: {error}", file=sys.stderr)
         return 2
     except OSError as error:

@@ -205,6 +205,7 @@ def _parser() -> argparse.ArgumentParser:
         help="leave the activity counters out",
     )
     parser.add_argument("--taps", action="store_true", help="show every layer's output stream")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the manifest here as well")
     return parser
 
 
@@ -221,11 +222,16 @@ def main(argv: Sequence[str] | None = None) -> int:
             taps=args.taps,
             loadable=loadable,
         )
+        if args.json is not None:
+            args.json.parent.mkdir(parents=True, exist_ok=True)
+            _write(args.json, json.dumps(manifest, indent=1) + "\n")
     except NetworkError as error:
         print(error, file=sys.stderr)
         return 2
     except OSError as error:
-        print(f"{args.output} cannot be written: {error.strerror}", file=sys.stderr)
+        print(
+            f"{error.filename or args.output} cannot be written: {error.strerror}", file=sys.stderr
+        )
         return 2
     print(f"{args.output / TOP}.v")
     print(f"{args.output / TOP}.json  network {manifest['network']['digest'][:12]}")

@@ -25,7 +25,11 @@ _YOWASP: Mapping[str, tuple[str, str]] = {
 
 
 class ToolError(RuntimeError):
-    """A tool is missing or failed; one sentence, with the log."""
+    """A tool failed; one sentence, with the log."""
+
+
+class MissingToolError(ToolError):
+    """A tool is neither installed nor named in the environment; one sentence with the remedy."""
 
 
 def variable(tool: str) -> str:
@@ -36,16 +40,18 @@ def variable(tool: str) -> str:
 def command(tool: str) -> list[str]:
     """The command line that starts `tool`.
 
-    Raises ToolError when it is neither installed nor named in the environment.
+    Raises MissingToolError when it is neither installed nor named in the environment.
     """
     package, function = _YOWASP[tool]
     if named := os.environ.get(variable(tool)):
         parts = shlex.split(named)
         if shutil.which(parts[0]) is None:
-            raise ToolError(f"{variable(tool)} names {parts[0]!r}, which is not a program")
+            raise MissingToolError(
+                f"{variable(tool)} names {parts[0]!r}, which is not a program; correct it or unset it"
+            )
         return parts
     if importlib.util.find_spec(package) is None:
-        raise ToolError(
+        raise MissingToolError(
             f"{tool} is missing; install the extra 'synth', or name the program in {variable(tool)}"
         )
     start = f"import sys; from {package} import {function}; sys.exit({function}(sys.argv[1:]))"
@@ -53,14 +59,15 @@ def command(tool: str) -> list[str]:
 
 
 def describe(tool: str) -> str:
-    """Which `tool` is used: the package with its version, or the program that the environment names."""
+    """Which `tool` is used: the package with its version, or the program that the environment names.
+
+    Raises MissingToolError as `command` does.
+    """
+    command(tool)
     if named := os.environ.get(variable(tool)):
         return named
-    package, _ = _YOWASP[tool]
-    try:
-        return f"{package.replace('_', '-')} {importlib.metadata.version(package)}"
-    except importlib.metadata.PackageNotFoundError:
-        return "missing"
+    package = _YOWASP[tool][0].replace("_", "-")
+    return f"{package} {importlib.metadata.version(package)}"
 
 
 def run(tool: str, arguments: Sequence[str], *, folder: Path, log: str) -> None:

@@ -19,7 +19,7 @@ from boards.top import SerialAccelerator
 from hw import build, report, toolchain
 from hw.accelerator import Accelerator
 from hw.build import DoesNotFitError
-from hw.toolchain import ToolError
+from hw.toolchain import MissingToolError, ToolError
 from sw import golden
 from sw.network import Coding, Layer, Network, NetworkError
 from wire import CLOCK_NS, TOP, SimulatedBoard
@@ -91,7 +91,10 @@ def test_named_tool(monkeypatch: pytest.MonkeyPatch) -> None:
     assert toolchain.command("nextpnr-ice40") == [sys.executable, "-m", "nextpnr"]
     assert toolchain.describe("nextpnr-ice40") == f"{sys.executable} -m nextpnr"
     monkeypatch.setenv("YOSYS", "no-such-yosys")
-    with pytest.raises(ToolError, match=r"^YOSYS names 'no-such-yosys', which is not a program$"):
+    with pytest.raises(
+        MissingToolError,
+        match=r"^YOSYS names 'no-such-yosys', which is not a program; correct it or unset it$",
+    ):
         toolchain.command("yosys")
 
 
@@ -103,6 +106,18 @@ def test_missing_tool(monkeypatch: pytest.MonkeyPatch) -> None:
         match=r"^icepack is missing; install the extra 'synth', or name the program in ICEPACK$",
     ):
         toolchain.command("icepack")
+
+
+def test_a_missing_tool_stops_the_build_before_it_begins(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("NEXTPNR_ICE40", "no-such-nextpnr")
+    output = tmp_path / "out"
+    assert build.main(["--board", "icebreaker", "--output", str(output)]) == 2
+    assert capsys.readouterr().err.endswith(
+        "hw.build: NEXTPNR_ICE40 names 'no-such-nextpnr', which is not a program; correct it or unset it\n"
+    )
+    assert not output.exists()
 
 
 def test_failing_tool(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
