@@ -75,10 +75,11 @@ def test_refuses_foldings_before_it_writes(tmp_path: Path) -> None:
 
 
 def test_command_line(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
-    assert (
-        generate.main([str(SHIPPED), "-o", str(tmp_path), "--lanes", "4,2", "--no-counters"]) == 0
-    )
+    copy = tmp_path / "figures" / "manifest.json"
+    options = ["--lanes", "4,2", "--no-counters", "--json", str(copy)]
+    assert generate.main([str(SHIPPED), "-o", str(tmp_path), *options]) == 0
     manifest = json.loads((tmp_path / "accelerator.json").read_text())
+    assert json.loads(copy.read_text()) == manifest
     assert [layer["folding"]["lanes"] for layer in manifest["layers"]] == [4, 2]
     assert manifest["network"]["digest"][:12] in capsys.readouterr().out
 
