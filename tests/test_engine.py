@@ -114,6 +114,20 @@ CASES: dict[str, tuple[Network, tuple[Folding, ...]]] = {
         network([dense(rng, 1, 8, (6, 6), neuron=multi_level(4)), dense(rng, 8, 10)], (1, 6, 6)),
         fold((4, 2, 3), (5, 1, 2)),
     ),
+    "weights of 2, 3, 5, 6 and 7 bits": (
+        network(
+            [
+                conv(rng, 2, 4, 1, neuron=multi_level(2), width=2),
+                conv(rng, 4, 3, 2, neuron=one_hot(2), width=3),
+                dense(rng, 3, 4, (3, 3), neuron=multi_level(7), width=5),
+                dense(rng, 4, 5, neuron=one_hot(4), width=6),
+                dense(rng, 5, 3, width=7),
+            ],
+            (2, 4, 4),
+            coding=O3,
+        ),
+        fold((3, 1, 1), (2, 1, 3), (3, 1, 5), (5, 5, 2), (2, 1, 5)),
+    ),
     "a single class": (network([dense(rng, 1, 1, (3, 3))], (1, 3, 3)), fold((1, 1, 2))),
 }  # fmt: skip
 for name, neuron in {
