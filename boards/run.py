@@ -17,6 +17,7 @@ from boards import NAMES, Board, UnknownBoardError, find_board
 from boards.client import BoardError, Client
 from boards.folding import fold_for_board
 from hw import protocol
+from hw.folding import parse_lanes
 from hw.weights import load_image
 from sw.folding import COUNTERS
 from sw.network import Network, NetworkError, load
@@ -123,7 +124,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     parser.add_argument(
         "--lanes",
-        type=lambda text: tuple(int(part) for part in text.split(",")),
+        type=parse_lanes,
         metavar="P[,P...]",
         help="lanes, if the bitstream was built with this option",
     )
@@ -137,7 +138,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--json", type=Path, metavar="FILE", help="write every figure to FILE")
     options = parser.parse_args(argv)
     console = Console(highlight=False, soft_wrap=True)
-    lanes = options.lanes[0] if options.lanes and len(options.lanes) == 1 else options.lanes
     try:
         network, board = load(options.network), find_board(options.board)
         images, labels = read_images(options.images)
@@ -146,7 +146,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         with serial.serial_for_url(options.port, baudrate=board.baud, timeout=0.1) as port:
             client = Client(port)
             with console.status("preparing the board"):
-                prepare(client, network, board, lanes)
+                prepare(client, network, board, options.lanes)
             console.print(f"{board.name} runs the network {network.digest[:12]}")
             figures = run(client, network, images, labels, console)
     except (NetworkError, UnknownBoardError, BoardError) as error:

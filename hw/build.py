@@ -25,6 +25,7 @@ from boards.folding import fold_for_board
 from boards.top import Top
 from hw import report, toolchain
 from hw.accelerator import Accelerator
+from hw.folding import parse_lanes
 from hw.toolchain import MissingToolError, ToolError
 from hw.weights import load_image
 from sw.folding import Folding
@@ -376,16 +377,6 @@ def _write(path: Path, text: str) -> None:
 # ------------------------------------------------------------------------------------------------ command line
 
 
-def _parse_lanes(text: str) -> int | tuple[int, ...]:
-    try:
-        numbers = tuple(int(part) for part in text.split(","))
-    except ValueError:
-        raise argparse.ArgumentTypeError(
-            f"expected integers like 8 or 4,8,2, not {text!r}"
-        ) from None
-    return numbers if len(numbers) > 1 else numbers[0]
-
-
 def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         prog="python -m hw.build",
@@ -408,7 +399,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     parser.add_argument(
         "--lanes",
-        type=_parse_lanes,
+        type=parse_lanes,
         metavar="P[,P...]",
         help="lanes: at most P, or one number per layer with weights (default: what suits the board)",
     )

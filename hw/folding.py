@@ -1,5 +1,6 @@
 """Chooses the parallelism of every layer for the lanes, or the memory, that a target offers."""
 
+from argparse import ArgumentTypeError
 from collections.abc import Sequence
 from math import gcd
 
@@ -134,3 +135,12 @@ def fold_for_spram(
         ):
             lanes[index] = fewer
     return choose_foldings(network, list(lanes.values()), word_width=LOAD_WIDTH), tuple(loadable)
+
+
+def parse_lanes(text: str) -> int | tuple[int, ...]:
+    """The value of a command line's --lanes: one number, or one for each layer with weights."""
+    try:
+        numbers = tuple(int(part) for part in text.split(","))
+    except ValueError:
+        raise ArgumentTypeError(f"expected integers like 8 or 4,8,2, not {text!r}") from None
+    return numbers if len(numbers) > 1 else numbers[0]

@@ -23,7 +23,7 @@ from sw.network import Network, NetworkError, load
 
 from .accelerator import Accelerator
 from .counters import COUNTER_WIDTH, GROUPS
-from .folding import choose_foldings, fold_for_spram
+from .folding import choose_foldings, fold_for_spram, parse_lanes
 
 TOP = "accelerator"
 FORMAT = "stairspike-accelerator"
@@ -147,7 +147,7 @@ def add_folding_options(parser: argparse.ArgumentParser) -> None:
     group = parser.add_mutually_exclusive_group()
     group.add_argument(
         "--lanes",
-        type=_parse_lanes,
+        type=parse_lanes,
         default=16,
         metavar="P[,P...]",
         help="parallel output channels: at most P, or one number per layer with weights (default: %(default)s)",
@@ -167,16 +167,6 @@ def folding_of(
     if args.spram is not None:
         return fold_for_spram(network, args.spram)
     return choose_foldings(network, args.lanes), ()
-
-
-def _parse_lanes(text: str) -> int | tuple[int, ...]:
-    try:
-        numbers = tuple(int(part) for part in text.split(","))
-    except ValueError:
-        raise argparse.ArgumentTypeError(
-            f"expected integers like 8 or 4,8,2, not {text!r}"
-        ) from None
-    return numbers if len(numbers) > 1 else numbers[0]
 
 
 def _parser() -> argparse.ArgumentParser:
