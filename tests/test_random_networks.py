@@ -1,0 +1,100 @@
+"""Networks that nobody thought of: random geometry, neurons, widths, timesteps, foldings and pauses."""
+
+import random
+
+import numpy as np
+import pytest
+
+import engine
+from support import conv, dense, images, maxpool, multi_level, network, one_hot
+from sw.folding import Folding, beat_codes
+from sw.network import Coding, Layer, Network, Neuron
+
+
+def random_neuron(rng: random.Random, timesteps: int) -> Neuron:
+    leak = rng.choice(["none", "retain", "shift"]) if timesteps > 1 else "none"
+    options = {
+        "leak": leak,
+        "leak_shift": 0 if leak == "none" else rng.randint(1, 4),
+        "boundary": rng.choice(["open", "closed"]),
+    }
+    if rng.random() < 0.5:
+        return multi_level(rng.randint(1, 7), **options)
+    return one_hot(rng.randint(1, 4), reset=rng.choice(["soft", "hard"]), **options)
+
+
+def random_network(seed: int) -> Network:
+    """Up to two convolutions with pools, perhaps a dense layer, and a readout."""
+    rng, weights = random.Random(seed), np.random.default_rng(seed)
+    timesteps = rng.choice([1, 1, 1, 2, 3])
+    coding = rng.choice(
+        [
+            Coding(kind="multi-level", levels=255),
+            Coding(kind="multi-level", levels=rng.randint(1, 7)),
+            Coding(kind="one-hot", levels=rng.randint(1, 4)),
+        ]
+    )
+    shape = c, h, w = rng.randint(1, 4), rng.randint(2, 9), rng.randint(2, 9)
+    layers: list[Layer] = []
+    for _ in range(rng.randint(0, 2)):
+        average = (2, 2) if rng.random() < 0.25 and h % 2 == w % 2 == 0 else (1, 1)
+        h, w = h // average[0], w // average[1]
+        kernel = rng.randint(1, min(4, h)), rng.randint(1, min(4, w))
+        padding = rng.randint(0, kernel[0] - 1), rng.randint(0, kernel[1] - 1)
+        stride = rng.randint(1, 3), rng.randint(1, 3)
+        outputs, width = rng.randint(1, 8), rng.randint(2, 8)
+        layers.append(
+            conv(
+                weights, c, outputs, kernel, neuron=random_neuron(rng, timesteps), width=width,
+                padding=padding, stride=stride, average=average,
+            )
+        )  # fmt: skip
+        c = outputs
+        h = (h + 2 * padding[0] - kernel[0]) // stride[0] + 1
+        w = (w + 2 * padding[1] - kernel[1]) // stride[1] + 1
+        if rng.random() < 0.4:
+            pool = rng.randint(1, min(3, h)), rng.randint(1, min(3, w))
+            layers.append(maxpool(*pool))
+            h, w = h // pool[0], w // pool[1]
+    if rng.random() < 0.4:
+        outputs, neuron = rng.randint(1, 8), random_neuron(rng, timesteps)
+        layers.append(dense(weights, c, outputs, (h, w), neuron=neuron, width=rng.randint(2, 8)))
+        c, h, w = outputs, 1, 1
+    average = (h, w) if rng.random() < 0.3 else (1, 1)
+    size = h // average[0], w // average[1]
+    layers.append(
+        dense(weights, c, rng.randint(1, 6), size, width=rng.randint(2, 8), average=average)
+    )
+    return network(layers, shape, timesteps=timesteps, coding=coding)
+
+
+def random_foldings(seed: int, net: Network) -> tuple[Folding, ...]:
+    rng = random.Random(seed)
+    foldings: list[Folding] = []
+    for index, layer in enumerate(net.layers):
+        if layer.kind == "maxpool":
+            foldings.append(Folding())
+            continue
+        channels = net.shapes[index + 1][0]
+        lanes = rng.randint(1, channels + 2)
+        units = [n for n in range(1, lanes + 1) if lanes % n == channels % n == 0]
+        beat = beat_codes(net, tuple(foldings), index)
+        foldings.append(
+            Folding(
+                lanes=lanes,
+                fire_units=1 if layer.is_readout else rng.choice(units),
+                word_codes=beat * rng.randint(1, 5),
+            )
+        )
+    return tuple(foldings)
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_equals_golden(seed):
+    net = random_network(seed)
+    foldings = random_foldings(seed, net)
+    rng = random.Random(seed)
+    pauses = {"pause_in": rng.choice([0, 0.3, 0.8]), "pause_out": rng.choice([0, 0.3, 0.8])}
+    batch = images(np.random.default_rng(seed + 1), net, 3)
+    seen = engine.observe(net, foldings, batch, seed=seed, **pauses)
+    engine.assert_equal_to_golden(net, foldings, batch, seen)
