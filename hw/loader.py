@@ -29,7 +29,7 @@ class Loader(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         target = Signal(range(max(2, len(self.memories))))
-        part = Signal(range(max(2, *(memory.slices for memory in self.memories), 2)))
+        part = Signal(range(max(2, max(memory.slices for memory in self.memories))))
         address = Signal.like(self.address)
         restart = self.i.p.first
         now_target, now_part = Mux(restart, 0, target), Mux(restart, 0, part)
