@@ -2,7 +2,6 @@
 
 import argparse
 import gzip
-import json
 import sys
 import time
 from collections.abc import Sequence
@@ -19,6 +18,7 @@ from boards.folding import fold_for_board
 from hw import protocol
 from hw.folding import parse_lanes
 from hw.weights import load_image
+from sw.files import to_json, write_text
 from sw.folding import COUNTERS
 from sw.network import Network, NetworkError, load
 
@@ -160,7 +160,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     console.print("classes: " + " ".join(map(str, figures["classes"])))
     if options.json:
         try:
-            options.json.write_text(json.dumps(figures, indent=1) + "\n")
+            write_text(options.json, to_json(figures))
         except OSError as error:
             return _refuse(f"{options.json} cannot be written ({error.strerror})")
         console.print(f"{options.json}")

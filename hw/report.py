@@ -61,10 +61,6 @@ class Packed:
     path_ns: float
     path: tuple[tuple[str, float], ...]
 
-    @property
-    def meets_timing(self) -> bool:
-        return self.fmax_hz >= self.target_hz
-
 
 def read_packed(path: Path) -> Packed:
     """Read the JSON report of nextpnr.

@@ -5,7 +5,6 @@ sides; then some of them once more without pauses, for the speed figures.
 """
 
 import argparse
-import json
 import multiprocessing
 import os
 import random
@@ -28,6 +27,7 @@ from hw.weights import load_image
 from sim.compare import compare
 from sim.model import Model
 from sim.verilator import SimulationError
+from sw.files import write_json
 from sw.folding import Folding
 from sw.network import Network, NetworkError, load
 
@@ -484,10 +484,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(error, file=sys.stderr)
         return 1
     if args.json is not None:
-        partial = args.json.with_name(args.json.name + ".partial")
         try:
-            partial.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
-            partial.replace(args.json)
+            write_json(args.json, result)
         except OSError as error:
             print(f"{args.json} cannot be written: {error.strerror}", file=sys.stderr)
             return 2

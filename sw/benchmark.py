@@ -29,8 +29,8 @@ from rich.console import Console
 from rich.table import Table
 from torch import Tensor
 
+from sw.files import write_json
 from sw.neuron import multi_level_step
-from sw.train import write_json
 
 ALLOCATOR = (
     "MALLOC_MMAP_THRESHOLD_",

@@ -36,7 +36,6 @@ Leakage, clock, routing and control are in neither; a comparison of the two is m
 """
 
 import argparse
-import json
 import math
 import sys
 from collections.abc import Mapping, Sequence
@@ -46,6 +45,7 @@ from typing import Any
 
 import numpy as np
 
+from sw.files import to_json, write_text
 from sw.folding import Folding, beat_codes, check_foldings, is_flat, pixel_codes
 from sw.network import Layer, Network, load
 
@@ -383,7 +383,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         if options.plot:
             plot(network, summary, options.plot)
         if options.json:
-            options.json.write_text(json.dumps(report, indent=1) + "\n")
+            write_text(options.json, to_json(report))
     except (
         OSError,
         ValueError,

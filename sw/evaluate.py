@@ -24,8 +24,9 @@ from rich.table import Table
 from sw import golden
 from sw.data import DataError, Split, load_test
 from sw.export import compare
+from sw.files import write_json
 from sw.network import Network, NetworkError, load
-from sw.train import load_checkpoint, write_json
+from sw.train import load_checkpoint
 
 
 def evaluate(network: Network, split: Split, batch: int = 500) -> dict[str, Any]:

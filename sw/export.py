@@ -24,9 +24,10 @@ from torch import Tensor
 
 from sw import golden
 from sw.data import DataError, Split, load_test
+from sw.files import write_json
 from sw.model import NetworkSpec, NeuronSpec, SpikingNetwork
 from sw.network import Coding, Layer, Network, NetworkError, Neuron
-from sw.train import load_checkpoint, write_json
+from sw.train import load_checkpoint
 
 PIXELS = Coding(kind="multi-level", levels=255)
 

@@ -32,6 +32,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from sw.data import DataError, Mnist, Split, distort, load_mnist
+from sw.files import write_json
 from sw.model import NETWORKS, NetworkSpec, SpikingNetwork
 from sw.quantise import parse_bits
 
@@ -293,14 +294,6 @@ def load_checkpoint(path: Path) -> tuple[SpikingNetwork, dict[str, Any]]:
     network.folded = True
     network.eval()
     return network, log
-
-
-def write_json(path: Path, content: Any) -> None:
-    """Write JSON beside `path`, then rename."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(path.name + ".partial")
-    partial.write_text(json.dumps(content, indent=1) + "\n")
-    partial.replace(path)
 
 
 # --------------------------------------------------------------------------------------------------------- main

@@ -45,21 +45,29 @@ def is_within(name: str, prefixes: tuple[str, ...]) -> bool:
 def allowed_own(module: str) -> tuple[str, ...]:
     """Modules and packages of this repository that `module` may import."""
     match module.split(".")[0]:
-        case "sw" if module in ("sw.network", "sw.folding"):
+        case "sw" if module in ("sw.network", "sw.folding", "sw.files"):
             return ("sw.network", "sw.folding")
         case "sw":
             return ("sw",)
         case "hw" if module == "hw.build":
-            contract = ("sw.network", "sw.folding", "sw.golden", "sw.inputs", "sw.energy")
+            contract = (
+                "sw.network",
+                "sw.folding",
+                "sw.files",
+                "sw.golden",
+                "sw.inputs",
+                "sw.energy",
+            )
             return ("hw", "boards", *contract, "sim.run")
         case "hw":
-            return ("hw", "sw.network", "sw.folding")
+            return ("hw", "sw.network", "sw.folding", "sw.files")
         case "boards":
-            return ("boards", "hw", "sw.network", "sw.folding")
+            return ("boards", "hw", "sw.network", "sw.folding", "sw.files")
         case "sim" if module.startswith(IN_SIMULATOR):
             return ("sim.drivers", "sim.scoreboard", "sim.vectors", "sw.network", "sw.folding")
         case "sim":
-            return ("sim", "hw", "sw.network", "sw.folding", "sw.golden", "sw.data", "sw.inputs")
+            contract = ("sw.network", "sw.folding", "sw.files")
+            return ("sim", "hw", *contract, "sw.golden", "sw.data", "sw.inputs")
     raise AssertionError(f"{module} belongs to no package")
 
 
@@ -86,7 +94,7 @@ def test_direction(path: Path) -> None:
         )
 
 
-@pytest.mark.parametrize("module", ["sw.network", "sw.folding"])
+@pytest.mark.parametrize("module", ["sw.network", "sw.folding", "sw.files"])
 def test_contract_needs_only_numpy(module: str) -> None:
     path = ROOT / Path(*module.split(".")).with_suffix(".py")
     for name in imports_of(path):
