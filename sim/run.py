@@ -444,7 +444,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             print(f"{name} must be {rule}, not {getattr(args, name[2:])}", file=sys.stderr)
             return 2
     # torch takes seconds to import; a wrong option need not wait for it
-    from sw.data import DataError
+    from sw.datasets.common import DataError
     from sw.inputs import load_inputs
 
     try:

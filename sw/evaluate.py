@@ -22,14 +22,15 @@ from rich.console import Console
 from rich.table import Table
 
 from sw import golden
-from sw.data import DataError, Split, load_test
+from sw.datasets.common import DataError, TensorSplit
+from sw.datasets.mnist import load_test
 from sw.export import compare
 from sw.files import write_json
 from sw.network import Network, NetworkError, load
 from sw.train import load_checkpoint
 
 
-def evaluate(network: Network, split: Split, batch: int = 500) -> dict[str, Any]:
+def evaluate(network: Network, split: TensorSplit, batch: int = 500) -> dict[str, Any]:
     """Accuracy in per cent, and for each layer the mean activity per image.
 
     Returns {"images", "accuracy", "layers": [{"kind", "shape", "input_spikes", "output_spikes", "events",

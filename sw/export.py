@@ -23,9 +23,10 @@ import torch
 from torch import Tensor
 
 from sw import golden
-from sw.data import DataError, Split, load_test
+from sw.datasets.common import DataError, TensorSplit
+from sw.datasets.mnist import load_test
 from sw.files import write_json
-from sw.model import NetworkSpec, NeuronSpec, SpikingNetwork
+from sw.models.layers import NetworkSpec, NeuronSpec, SpikingNetwork
 from sw.network import Coding, Layer, Network, NetworkError, Neuron
 from sw.train import load_checkpoint
 
@@ -115,7 +116,7 @@ class Comparison:
 
 @torch.no_grad()
 def compare(
-    network: SpikingNetwork, artefact: Network, split: Split, batch: int = 500
+    network: SpikingNetwork, artefact: Network, split: TensorSplit, batch: int = 500
 ) -> Comparison:
     """Run both on `split` and compare every spike and every decision.
 

@@ -5,7 +5,8 @@ from pathlib import Path
 
 import numpy as np
 
-from sw import data, golden
+from sw import golden
+from sw.datasets import mnist
 from sw.network import Network, NetworkError
 
 
@@ -32,10 +33,10 @@ def load_inputs(network: Network, folder: Path | None, count: int) -> Inputs:
 
     folder: where the publisher's files of the data set lie; None takes the test images shipped with the project.
     A network of `sw.synthetic` gets random codes of the density that it was made for.
-    Raises sw.data.DataError, or NetworkError when the images do not fit the network.
+    Raises sw.datasets.common.DataError, or NetworkError when the images do not fit the network.
     """
     if network.provenance.get("data_set") == "random":
         frames = random_frames(network, count, network.provenance["density"], seed=1)
         return Inputs(golden.frames_of(network, frames), None)
-    split = data.load_test(folder).first(count)
+    split = mnist.load_test(folder).first(count)
     return Inputs(golden.frames_of(network, split.images.numpy()), split.labels.numpy())

@@ -31,12 +31,22 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from torch import Tensor
 from torch.nn import functional
 
-from sw.data import DataError, Mnist, Split, distort, load_mnist
+from sw.datasets.augment import distort
+from sw.datasets.common import DataError, DataSet, Draw, Split
+from sw.datasets.mnist import load_mnist
 from sw.files import write_json
-from sw.model import NETWORKS, NetworkSpec, SpikingNetwork
-from sw.quantise import parse_bits
+from sw.models.layers import NETWORKS, NetworkSpec, SpikingNetwork
+from sw.models.quantise import parse_bits
 
-SOURCES = ("data.py", "model.py", "neuron.py", "quantise.py", "train.py")
+SOURCES = (
+    "datasets/augment.py",
+    "datasets/common.py",
+    "datasets/mnist.py",
+    "models/layers.py",
+    "models/quantise.py",
+    "neurons/steps.py",
+    "train.py",
+)
 CHECKPOINT_FORMAT = "stairspike-checkpoint"
 CHECKPOINT_VERSION = 1
 
@@ -54,7 +64,7 @@ class Hyperparameters:
         activity: weight of the penalty on the mean level of each layer's (pooled) spikes.
         silence: weight of the penalty on biases that fire without input.
         smoothing: of the labels.
-        degrees, scale, shear, move: augmentation, see sw.data.distort.
+        degrees, scale, shear, move: augmentation, see sw.datasets.augment.distort.
         threads: of torch; the sums of two threads differ from those of one in the last bit.
     """
 
@@ -137,7 +147,11 @@ def evaluate(network: SpikingNetwork, split: Split, batch: int = 500) -> dict[st
         levels[index] += float(pooled.sum())
 
     for start in range(0, len(split), batch):
-        scores = network(split.images[start : start + batch].float(), observe, pool_first=True)
+        scores = network(
+            split.take(torch.arange(start, min(start + batch, len(split)))).float(),
+            observe,
+            pool_first=True,
+        )
         correct += int((scores.argmax(1) == split.labels[start : start + batch]).sum())
     count = len(split)
     return {
@@ -150,7 +164,7 @@ def evaluate(network: SpikingNetwork, split: Split, batch: int = 500) -> dict[st
 def train(
     spec: NetworkSpec,
     parameters: Hyperparameters,
-    data: Mnist,
+    data: DataSet,
     report: Callable[[dict[str, Any]], None] = lambda entry: None,
     advance: Callable[[], None] = lambda: None,
 ) -> tuple[SpikingNetwork, dict[str, Any]]:
@@ -199,8 +213,8 @@ def train(
             chosen = order[batch * parameters.batch : (batch + 1) * parameters.batch]
             labels = data.train.labels[chosen]
             images = distort(
-                data.train.images[chosen].float(),
-                generator,
+                data.train.take(chosen).float(),
+                Draw(generator, len(chosen)),
                 degrees=parameters.degrees,
                 scale=parameters.scale,
                 shear=parameters.shear,

@@ -9,8 +9,10 @@ import numpy as np
 import pytest
 import torch
 
-from sw import data
-from sw.data import DataError, distort, load_mnist, load_shipped, read_idx, read_split, shift
+from sw.datasets import mnist as data
+from sw.datasets.augment import distort, shift
+from sw.datasets.common import DataError, Draw
+from sw.datasets.mnist import load_mnist, load_shipped, read_idx, read_split
 
 
 def idx(array: np.ndarray) -> bytes:
@@ -137,7 +139,7 @@ def test_shipped_images() -> None:
 def test_shift_moves_whole_pixels() -> None:
     images = torch.zeros(200, 1, 9, 9, dtype=torch.uint8)
     images[:, 0, 4, 4] = 200
-    moved = shift(images, 2, torch.Generator().manual_seed(0))
+    moved = shift(images, Draw(torch.Generator().manual_seed(0), 200), limit=2)
     assert moved.dtype == torch.uint8
     assert (moved.flatten(1).sum(1) == 200).all()
     positions = {divmod(int(p), 9) for p in moved.flatten(1).argmax(1)}
@@ -146,13 +148,15 @@ def test_shift_moves_whole_pixels() -> None:
 
 def test_distort() -> None:
     images = load_shipped().images[:64].float()
-    still = distort(images, torch.Generator(), degrees=0, scale=0, shear=0, move=0)
+    still = distort(images, Draw(torch.Generator(), 64), degrees=0, scale=0, shear=0, move=0)
     assert torch.equal(still, images)
     options = {"degrees": 8.0, "scale": 0.1, "shear": 0.08, "move": 2.0}
-    first, second = (distort(images, torch.Generator().manual_seed(1), **options) for _ in range(2))
+    first, second = (
+        distort(images, Draw(torch.Generator().manual_seed(1), 64), **options) for _ in range(2)
+    )
     assert torch.equal(first, second)
     assert not torch.equal(first, images)
     assert torch.equal(first, first.round())
     assert first.min() == 0 and first.max() <= 255
-    blank = distort(torch.zeros(4, 1, 28, 28), torch.Generator().manual_seed(2), **options)
+    blank = distort(torch.zeros(4, 1, 28, 28), Draw(torch.Generator().manual_seed(2), 4), **options)
     assert not blank.any()

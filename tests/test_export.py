@@ -8,9 +8,9 @@ import pytest
 import torch
 
 from sw import evaluate, export
-from sw.data import Split
+from sw.datasets.common import TensorSplit
 from sw.export import ExportError, build_network, compare
-from sw.model import LayerSpec, NetworkSpec, NeuronSpec, SpikingNetwork
+from sw.models.layers import LayerSpec, NetworkSpec, NeuronSpec, SpikingNetwork
 from sw.network import NetworkError, load
 from sw.train import Hyperparameters, save_checkpoint
 
@@ -37,10 +37,10 @@ def random_network(spec: NetworkSpec, seed: int = 0) -> SpikingNetwork:
     return network
 
 
-def random_images(shape: tuple[int, int, int], count: int = 40) -> Split:
+def random_images(shape: tuple[int, int, int], count: int = 40) -> TensorSplit:
     generator = np.random.default_rng(0)
     images = generator.integers(0, 256, (count, *shape)) * (generator.random((count, *shape)) < 0.4)
-    return Split(
+    return TensorSplit(
         torch.from_numpy(images.astype(np.uint8)), torch.from_numpy(generator.integers(0, 5, count))
     )
 
@@ -318,5 +318,7 @@ def test_shipped_network(name: str) -> None:
 @pytest.mark.parametrize("name", SHIPPED)
 def test_blank_image_is_silent(name: str) -> None:
     network = load(ROOT / "networks" / f"{name}.npz")
-    blank = Split(torch.zeros(1, 1, 28, 28, dtype=torch.uint8), torch.zeros(1, dtype=torch.int64))
+    blank = TensorSplit(
+        torch.zeros(1, 1, 28, 28, dtype=torch.uint8), torch.zeros(1, dtype=torch.int64)
+    )
     assert all(layer["output_spikes"] == 0 for layer in evaluate.evaluate(network, blank)["layers"])

@@ -67,7 +67,7 @@ def allowed_own(module: str) -> tuple[str, ...]:
             return ("sim.drivers", "sim.scoreboard", "sim.vectors", "sw.network", "sw.folding")
         case "sim":
             contract = ("sw.network", "sw.folding", "sw.files")
-            return ("sim", "hw", *contract, "sw.golden", "sw.data", "sw.inputs")
+            return ("sim", "hw", *contract, "sw.golden", "sw.datasets", "sw.inputs")
     raise AssertionError(f"{module} belongs to no package")
 
 

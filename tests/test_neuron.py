@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from sw import benchmark
-from sw.neuron import (
+from sw.neurons.steps import (
     EDGE_CODE,
     EDGE_PAPER,
     MultiLevelIF,

@@ -11,13 +11,13 @@ import torch
 from torch.nn import functional
 
 from sw import train as training
-from sw.data import Mnist, Split
-from sw.model import NETWORKS, LayerSpec, NetworkSpec, NeuronSpec, SpikingNetwork, max_pool
-from sw.quantise import integer_weight, largest, parse_bits, round_through, weight_scale
+from sw.datasets.common import DataSet, TensorSplit
+from sw.models.layers import NETWORKS, LayerSpec, NetworkSpec, NeuronSpec, SpikingNetwork, max_pool
+from sw.models.quantise import integer_weight, largest, parse_bits, round_through, weight_scale
 from sw.train import Hyperparameters, load_checkpoint, rate_at, save_checkpoint, train
 
 
-def synthetic(count: int, seed: int) -> Split:
+def synthetic(count: int, seed: int) -> TensorSplit:
     """Four classes of 8 x 8 images: one bright quadrant, over noise."""
     generator = np.random.default_rng(seed)
     labels = generator.integers(0, 4, count)
@@ -25,10 +25,10 @@ def synthetic(count: int, seed: int) -> Split:
     for image, label in zip(images, labels, strict=True):
         y, x = divmod(int(label), 2)
         image[0, 4 * y : 4 * y + 4, 4 * x : 4 * x + 4] += 120
-    return Split(torch.from_numpy(images.astype(np.uint8)), torch.from_numpy(labels))
+    return TensorSplit(torch.from_numpy(images.astype(np.uint8)), torch.from_numpy(labels))
 
 
-DATA = Mnist(synthetic(512, 0), synthetic(64, 1), synthetic(128, 2))
+DATA = DataSet("quadrants", 4, synthetic(512, 0), synthetic(64, 1), synthetic(128, 2))
 FAST = Hyperparameters(epochs=3, folded_epochs=1, batch=32, rate=0.02, move=0, degrees=0)
 
 

@@ -23,8 +23,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from sw.neuron import Leak, MultiLevelIF, OneHotMLIF
-from sw.quantise import floor_through, integer_weight, round_through, weight_scale
+from sw.models.quantise import floor_through, integer_weight, round_through, weight_scale
+from sw.neurons.steps import Leak, MultiLevelIF, OneHotMLIF
 
 Observer = Callable[[int, Tensor, Tensor], None]
 
@@ -41,7 +41,7 @@ class NeuronSpec:
     Parameters
         kind, levels, boundary, reset, leak, leak_shift: as in sw.network.Neuron.
         threshold: initial theta, in units of the batch norm's output.
-        surrogate: of a multi-level neuron, see sw.neuron; a one-hot neuron has the triangle.
+        surrogate: of a multi-level neuron, see sw.neurons.steps; a one-hot neuron has the triangle.
         gamma: height of the triangle; 0.3 in the paper, and 1 trains these small networks better.
     """
 

@@ -1,4 +1,4 @@
-"""MNIST from its publishers' IDX files, and the shipped first 1,000 test images; augmentation.
+"""MNIST from its publishers' IDX files, and the shipped first 1,000 test images.
 
 A folder is accepted when it holds the four files, plain or gzipped, itself or under MNIST/raw.  Every file is read
 strictly: magic number, dimensions and length have to match, or the reader says in one sentence what is wrong.
@@ -11,18 +11,17 @@ import struct
 import urllib.error
 import urllib.request
 import zlib
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
-from torch import Tensor
-from torch.nn import functional
+
+from sw.datasets.common import DataError, DataSet, TensorSplit
 
 MIRROR = "https://ossci-datasets.s3.amazonaws.com/mnist/"
 VALIDATION_COUNT = 5_000  # the last images of the training file
-SHIPPED = Path(__file__).resolve().parent.parent / "networks" / "images"
+SHIPPED = Path(__file__).resolve().parents[2] / "networks" / "images"
 DEFAULT_FOLDER = Path("data")
 
 # name: (images in the file, SHA-256 of the uncompressed file)
@@ -48,38 +47,6 @@ SHIPPED_IMAGES, SHIPPED_LABELS = (
     "t10k-first1000-images-idx3-ubyte.gz",
     "t10k-first1000-labels-idx1-ubyte.gz",
 )
-
-
-class DataError(ValueError):
-    """A data set is missing or damaged; the message is one sentence with the value and the remedy."""
-
-
-@dataclass(frozen=True)
-class Split:
-    """Images uint8 (n, 1, 28, 28) and labels int64 (n,)."""
-
-    images: Tensor
-    labels: Tensor
-
-    def __len__(self) -> int:
-        return len(self.labels)
-
-    def first(self, count: int | None) -> "Split":
-        """The first `count` images; all for None.  Raises DataError when there are not that many."""
-        if count is None:
-            return self
-        if not 1 <= count <= len(self):
-            raise DataError(f"{count} images were asked for; this set has 1 to {len(self)}")
-        return Split(self.images[:count], self.labels[:count])
-
-
-@dataclass(frozen=True)
-class Mnist:
-    """The three parts of MNIST: 55,000 to train, 5,000 to validate, 10,000 to test."""
-
-    train: Split
-    validation: Split
-    test: Split
 
 
 # -------------------------------------------------------------------------------------------------------- files
@@ -129,7 +96,7 @@ def write_idx(path: Path, array: np.ndarray) -> None:
     partial.replace(path)
 
 
-def read_split(images: Path, labels: Path) -> Split:
+def read_split(images: Path, labels: Path) -> TensorSplit:
     """Images and labels of two IDX files, checked against each other."""
     pixels, classes = read_idx(images, 3), read_idx(labels, 1)
     if pixels.shape[1:] != (28, 28) or not len(pixels):
@@ -141,7 +108,7 @@ def read_split(images: Path, labels: Path) -> Split:
         )
     if classes.max() > 9:
         raise DataError(f"{labels} has the label {classes.max()}; MNIST has 0..9")
-    return Split(
+    return TensorSplit(
         torch.from_numpy(pixels.copy())[:, None], torch.from_numpy(classes.astype(np.int64))
     )
 
@@ -155,7 +122,7 @@ def find(folder: Path, name: str) -> Path | None:
     return None
 
 
-def load_mnist(folder: Path | None = None) -> Mnist:
+def load_mnist(folder: Path | None = None) -> DataSet:
     """MNIST from a local folder; with None, from ./data, which is filled by a download when it is empty.
 
     Raises DataError with one sentence.
@@ -184,21 +151,27 @@ def load_mnist(folder: Path | None = None) -> Mnist:
             raise DataError(f"{images} has {len(split)} images; this part of MNIST has {count}")
         parts[part] = split
     pixels, labels = parts["train"].images, parts["train"].labels
-    return Mnist(
-        train=Split(pixels[:-VALIDATION_COUNT], labels[:-VALIDATION_COUNT]),
-        validation=Split(pixels[-VALIDATION_COUNT:], labels[-VALIDATION_COUNT:]),
+    return DataSet(
+        name="MNIST",
+        classes=10,
+        train=TensorSplit(pixels[:-VALIDATION_COUNT], labels[:-VALIDATION_COUNT]),
+        validation=TensorSplit(pixels[-VALIDATION_COUNT:], labels[-VALIDATION_COUNT:]),
         test=parts["t10k"],
     )
 
 
-def load_shipped() -> Split:
+def load_shipped() -> TensorSplit:
     """The first 1,000 test images, which come with the networks."""
     return read_split(SHIPPED / SHIPPED_IMAGES, SHIPPED / SHIPPED_LABELS)
 
 
-def load_test(folder: Path | None) -> Split:
+def load_test(folder: Path | None) -> TensorSplit:
     """The 10,000 test images of `folder`, or the shipped 1,000 for None."""
-    return load_shipped() if folder is None else load_mnist(folder).test
+    if folder is None:
+        return load_shipped()
+    test = load_mnist(folder).test
+    assert isinstance(test, TensorSplit)
+    return test
 
 
 def download(folder: Path, mirror: str = MIRROR) -> None:
@@ -238,59 +211,3 @@ def download(folder: Path, mirror: str = MIRROR) -> None:
             partial = target.with_name(target.name + ".partial")
             partial.write_bytes(data)
             partial.replace(target)
-
-
-# ------------------------------------------------------------------------------------------------- augmentation
-
-
-def shift(images: Tensor, limit: int, generator: torch.Generator) -> Tensor:
-    """Move every image by its own whole number of pixels, -limit..limit in both directions, over a blank ground.
-
-    images: (n, C, H, W), any dtype.
-    """
-    n, _, height, width = images.shape
-    padded = functional.pad(images, (limit,) * 4)
-    dy, dx = torch.randint(0, 2 * limit + 1, (2, n), generator=generator)
-    rows = (dy[:, None] + torch.arange(height))[:, None, :, None]
-    columns = (dx[:, None] + torch.arange(width))[:, None, None, :]
-    return padded[
-        torch.arange(n)[:, None, None, None],
-        torch.arange(images.shape[1])[:, None, None],
-        rows,
-        columns,
-    ]
-
-
-def distort(
-    images: Tensor,
-    generator: torch.Generator,
-    *,
-    degrees: float,
-    scale: float,
-    shear: float,
-    move: float,
-) -> Tensor:
-    """Rotate, scale, shear and move every image by its own small random amount; pixels stay whole numbers.
-
-    images: (n, C, H, W), float pixels 0..255.  degrees, scale, shear and move (in pixels) are the largest amounts
-    in both directions.  Returns the same shape, float, rounded.
-    """
-    n, _, height, width = images.shape
-    draw = torch.rand(6, n, generator=generator) * 2 - 1
-    angle = draw[0] * (degrees * math.pi / 180)
-    zoom_x, zoom_y = 1 + draw[1] * scale, 1 + draw[2] * scale
-    slope = draw[3] * shear
-    cos, sin = torch.cos(angle), torch.sin(angle)
-    theta = torch.stack(
-        [
-            torch.stack(
-                [cos * zoom_x, (slope * cos - sin) * zoom_y, draw[4] * (2 * move / width)], 1
-            ),
-            torch.stack(
-                [sin * zoom_x, (slope * sin + cos) * zoom_y, draw[5] * (2 * move / height)], 1
-            ),
-        ],
-        1,
-    )
-    grid = functional.affine_grid(theta, list(images.shape), align_corners=False)
-    return functional.grid_sample(images, grid, align_corners=False).round_()

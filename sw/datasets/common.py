@@ -1,0 +1,110 @@
+"""What every data set is to the rest: three splits of uint8 images or frames, with labels."""
+
+from dataclasses import dataclass, field
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+
+class DataError(ValueError):
+    """A data set is missing or damaged; the message is one sentence with the value and the remedy."""
+
+
+class Split(Protocol):
+    """One part of a data set.
+
+    Members
+        labels: int64 (n,).
+        shape: of one image (C, H, W), or of one recording (T, C, H, W).
+    """
+
+    @property
+    def labels(self) -> Tensor: ...
+
+    @property
+    def shape(self) -> tuple[int, ...]: ...
+
+    def __len__(self) -> int: ...
+
+    def take(self, indices: Tensor) -> Tensor:
+        """The images at `indices`, uint8 (len(indices), *shape)."""
+        ...
+
+
+@dataclass(frozen=True)
+class TensorSplit:
+    """A split that lies in memory: images uint8 (n, *shape), labels int64 (n,), on the same device."""
+
+    images: Tensor
+    labels: Tensor
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return tuple(self.images.shape[1:])
+
+    def take(self, indices: Tensor) -> Tensor:
+        return self.images[indices.to(self.images.device)]
+
+    def first(self, count: int | None) -> "TensorSplit":
+        """The first `count` images; all for None.  Raises DataError when there are not that many."""
+        if count is None:
+            return self
+        if not 1 <= count <= len(self):
+            raise DataError(f"{count} images were asked for; this set has 1 to {len(self)}")
+        return TensorSplit(self.images[:count], self.labels[:count])
+
+    def to(self, device: torch.device | str) -> "TensorSplit":
+        return TensorSplit(self.images.to(device), self.labels.to(device))
+
+
+@dataclass(frozen=True)
+class DataSet:
+    """A data set, ready to train on.
+
+    Parameters
+        name: of the set, as people know it.
+        classes: how many.
+        train, validation, test: disjoint; the test images are used once, at the end of a run.
+        scale: what one unit of a stored value is worth to the network: 1/255 for pixels, 1 for event counts.
+        note: what a reader of a figure has to know about these files, or "".
+    """
+
+    name: str
+    classes: int
+    train: Split
+    validation: Split
+    test: Split
+    scale: float = 1 / 255
+    note: str = ""
+    provenance: dict[str, object] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Draw:
+    """Random numbers for this process's share of a batch.
+
+    Every process draws for the whole batch and keeps its own part, so that what is drawn does not depend on how many
+    processes there are.
+
+    Parameters
+        generator: on the CPU.
+        total: images of the whole batch.
+        share: which of them are here.
+    """
+
+    generator: torch.Generator
+    total: int
+    share: slice = field(default_factory=lambda: slice(None))
+
+    def uniform(self, *leading: int) -> Tensor:
+        """Uniform in 0..1, float32 (*leading, n)."""
+        return torch.rand(*leading, self.total, generator=self.generator)[..., self.share]
+
+    def integers(self, low: int, high: int, *leading: int) -> Tensor:
+        """Uniform in low..high-1, int64 (*leading, n)."""
+        drawn = torch.randint(low, high, (*leading, self.total), generator=self.generator)
+        return drawn[..., self.share]

@@ -1,0 +1,1 @@
+"""Trainable networks: descriptions, layers, and the networks of both papers."""

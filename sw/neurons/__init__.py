@@ -1,0 +1,1 @@
+"""Multi-level spiking neurons; see sw.neurons.steps for the equations."""
