@@ -96,7 +96,6 @@ def small_mnist(monkeypatch: pytest.MonkeyPatch) -> dict[str, bytes]:
         for name, content in contents.items()
     }
     monkeypatch.setattr(data, "FILES", files)
-    monkeypatch.setattr(data, "VALIDATION_COUNT", 2)
     return contents
 
 
@@ -105,12 +104,19 @@ def test_split(tmp_path: Path, small_mnist: dict[str, bytes], folder: str) -> No
     (tmp_path / folder).mkdir(parents=True, exist_ok=True)
     for name, content in small_mnist.items():
         (tmp_path / folder / name).write_bytes(content)
-    mnist = load_mnist(tmp_path)
+    mnist = load_mnist(tmp_path, validation=2)
     assert mnist.train.labels.tolist() == [0, 1, 2, 3]
     assert mnist.validation.labels.tolist() == [4, 5]
     assert mnist.test.labels.tolist() == [0, 1, 2]
     with pytest.raises(DataError, match="4 images were asked for; this set has 1 to 3"):
         mnist.test.first(4)
+    assert mnist.note == ""
+    (tmp_path / folder / "t10k-labels-idx1-ubyte").write_bytes(idx(np.array([2, 1, 0], np.uint8)))
+    changed = load_mnist(tmp_path, validation=0)
+    assert changed.note == (
+        "not the publisher's bytes: t10k-labels-idx1-ubyte differs from the published SHA-256"
+    )
+    assert len(changed.train) == 6 and len(changed.validation) == 0
 
 
 def test_download(tmp_path: Path, small_mnist: dict[str, bytes]) -> None:
@@ -119,7 +125,7 @@ def test_download(tmp_path: Path, small_mnist: dict[str, bytes]) -> None:
     for name, content in small_mnist.items():
         (mirror / f"{name}.gz").write_bytes(gzip.compress(content))
     data.download(tmp_path / "a", mirror.as_uri() + "/")
-    assert len(load_mnist(tmp_path / "a").train) == 4
+    assert len(load_mnist(tmp_path / "a", validation=2).train) == 4
     (mirror / "t10k-labels-idx1-ubyte.gz").write_bytes(gzip.compress(b"other"))
     with pytest.raises(DataError, match=r"t10k-labels-idx1-ubyte\.gz came with a wrong checksum"):
         data.download(tmp_path / "b", mirror.as_uri() + "/")

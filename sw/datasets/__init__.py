@@ -1,1 +1,36 @@
-"""Data sets from their publishers' files."""
+"""Data sets from their publishers' files: `load` reads any of them by its name."""
+
+import inspect
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from sw.datasets.cifar import load_cifar10, load_cifar100
+from sw.datasets.common import DataError, DataSet
+from sw.datasets.mnist import load_mnist
+
+LOADERS: dict[str, Callable[..., DataSet]] = {
+    "mnist": load_mnist,
+    "cifar10": load_cifar10,
+    "cifar100": load_cifar100,
+}
+
+
+def load(
+    name: str, folder: Path | None = None, *, validation: int | None = None, **options: Any
+) -> DataSet:
+    """The data set `name` (a key of LOADERS) from `folder`, or from ./data for None.
+
+    validation: how many training images or recordings are set apart; None takes the data set's own number.
+    options: of this data set's loader, see there.
+    Raises DataError with one sentence.
+    """
+    if name not in LOADERS:
+        raise DataError(f"{name!r} is not a known data set; known are {', '.join(LOADERS)}")
+    if validation is not None:
+        options["validation"] = validation
+    known = [option for option in inspect.signature(LOADERS[name]).parameters if option != "folder"]
+    for option in options:
+        if option not in known:
+            raise DataError(f"{name} has no option {option!r}; its options are {', '.join(known)}")
+    return LOADERS[name](folder, **options)

@@ -1,10 +1,13 @@
 """What every data set is to the rest: three splits of uint8 images or frames, with labels."""
 
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Protocol
 
 import torch
 from torch import Tensor
+
+DEFAULT_FOLDER = Path("data")  # where data sets are looked for when no folder is given
 
 
 class DataError(ValueError):
@@ -59,6 +62,32 @@ class TensorSplit:
 
     def to(self, device: torch.device | str) -> "TensorSplit":
         return TensorSplit(self.images.to(device), self.labels.to(device))
+
+
+def split_off(split: TensorSplit, count: int) -> tuple[TensorSplit, TensorSplit]:
+    """`split` without its last `count` images, and these; with 0 the second part is empty.
+
+    Raises DataError when none would remain.
+    """
+    if not 0 <= count < len(split):
+        raise DataError(
+            f"{count} of {len(split)} training images cannot be set apart to validate; 0 to {len(split) - 1} can"
+        )
+    kept = len(split) - count
+    return (
+        TensorSplit(split.images[:kept], split.labels[:kept]),
+        TensorSplit(split.images[kept:], split.labels[kept:]),
+    )
+
+
+def changed_note(files: list[str], checksum: str) -> str:
+    """The note of a data set of which `files` differ from the published checksum; "" without such files."""
+    verb = "differs" if len(files) == 1 else "differ"
+    return (
+        f"not the publisher's bytes: {', '.join(files)} {verb} from the published {checksum}"
+        if files
+        else ""
+    )
 
 
 @dataclass(frozen=True)

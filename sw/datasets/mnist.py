@@ -17,12 +17,18 @@ import numpy as np
 import torch
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
 
-from sw.datasets.common import DataError, DataSet, TensorSplit
+from sw.datasets.common import (
+    DEFAULT_FOLDER,
+    DataError,
+    DataSet,
+    TensorSplit,
+    changed_note,
+    split_off,
+)
 
 MIRROR = "https://ossci-datasets.s3.amazonaws.com/mnist/"
 VALIDATION_COUNT = 5_000  # the last images of the training file
 SHIPPED = Path(__file__).resolve().parents[2] / "networks" / "images"
-DEFAULT_FOLDER = Path("data")
 
 # name: (images in the file, SHA-256 of the uncompressed file)
 FILES = {
@@ -57,16 +63,26 @@ def read_idx(path: Path, rank: int) -> np.ndarray:
 
     Raises DataError with one sentence when the file is missing, damaged, truncated or something else.
     """
+    return decode_idx(path, read(path), rank)
+
+
+def read(path: Path) -> bytes:
+    """Content of a file, without gzip when its name ends in .gz.  Raises DataError."""
     try:
         data = path.read_bytes()
         if path.suffix == ".gz":
             data = gzip.decompress(data)
+        return data
     except FileNotFoundError:
         raise DataError(
             f"{path} does not exist; give the folder of the IDX files with --data"
         ) from None
     except (OSError, EOFError, zlib.error) as error:
         raise DataError(f"{path} cannot be read ({error}); fetch it again") from None
+
+
+def decode_idx(path: Path, data: bytes, rank: int) -> np.ndarray:
+    """The uint8 array of an IDX file's uncompressed content, for `read_idx`."""
     header = 4 + 4 * rank
     magic = 0x0800 | rank
     if len(data) < header:
@@ -98,7 +114,12 @@ def write_idx(path: Path, array: np.ndarray) -> None:
 
 def read_split(images: Path, labels: Path) -> TensorSplit:
     """Images and labels of two IDX files, checked against each other."""
-    pixels, classes = read_idx(images, 3), read_idx(labels, 1)
+    return decode_split(images, read(images), labels, read(labels))
+
+
+def decode_split(images: Path, pixel_data: bytes, labels: Path, label_data: bytes) -> TensorSplit:
+    """Images and labels of the uncompressed contents of two IDX files, for `read_split`."""
+    pixels, classes = decode_idx(images, pixel_data, 3), decode_idx(labels, label_data, 1)
     if pixels.shape[1:] != (28, 28) or not len(pixels):
         size = " x ".join(map(str, pixels.shape))
         raise DataError(f"{images} holds {size} pixels, not images of 28 x 28; give another file")
@@ -122,10 +143,10 @@ def find(folder: Path, name: str) -> Path | None:
     return None
 
 
-def load_mnist(folder: Path | None = None) -> DataSet:
+def load_mnist(folder: Path | None = None, *, validation: int = VALIDATION_COUNT) -> DataSet:
     """MNIST from a local folder; with None, from ./data, which is filled by a download when it is empty.
 
-    Raises DataError with one sentence.
+    The last `validation` training images are set apart.  Raises DataError with one sentence.
     """
     if folder is None:
         folder = DEFAULT_FOLDER
@@ -135,28 +156,35 @@ def load_mnist(folder: Path | None = None) -> DataSet:
         raise DataError(
             f"{folder} is not a folder; give the one that holds the MNIST files, or no --data to download"
         )
-    paths = {}
-    for name, (count, _) in FILES.items():
+    paths, contents, changed = {}, {}, []
+    for name, (_, digest) in FILES.items():
         path = find(folder, name)
         if path is None:
             raise DataError(
                 f"{folder} holds no {name}(.gz), nor does its MNIST/raw; give the folder with --data"
             )
-        paths[name] = path, count
+        paths[name], contents[name] = path, read(path)
+        if hashlib.sha256(contents[name]).hexdigest() != digest:
+            changed.append(name)
     parts = {}
     for part in ("train", "t10k"):
-        images, count = paths[f"{part}-images-idx3-ubyte"]
-        split = read_split(images, paths[f"{part}-labels-idx1-ubyte"][0])
+        images, labels = f"{part}-images-idx3-ubyte", f"{part}-labels-idx1-ubyte"
+        split = decode_split(paths[images], contents[images], paths[labels], contents[labels])
+        count, _ = FILES[images]
         if len(split) != count:
-            raise DataError(f"{images} has {len(split)} images; this part of MNIST has {count}")
+            raise DataError(
+                f"{paths[images]} has {len(split)} images; this part of MNIST has {count}"
+            )
         parts[part] = split
-    pixels, labels = parts["train"].images, parts["train"].labels
+    train, kept = split_off(parts["train"], validation)
     return DataSet(
         name="MNIST",
         classes=10,
-        train=TensorSplit(pixels[:-VALIDATION_COUNT], labels[:-VALIDATION_COUNT]),
-        validation=TensorSplit(pixels[-VALIDATION_COUNT:], labels[-VALIDATION_COUNT:]),
+        train=train,
+        validation=kept,
         test=parts["t10k"],
+        note=changed_note(changed, "SHA-256"),
+        provenance={"changed_files": changed},
     )
 
 
