@@ -30,7 +30,7 @@ from rich.table import Table
 from torch import Tensor
 
 from sw.files import write_json
-from sw.neurons.steps import multi_level_step
+from sw.neurons import multi_level_step
 
 ALLOCATOR = (
     "MALLOC_MMAP_THRESHOLD_",

@@ -10,9 +10,10 @@ import torch
 from torch import Tensor
 
 from sw import benchmark
-from sw.neurons.steps import (
+from sw.neurons import (
     EDGE_CODE,
     EDGE_PAPER,
+    BarrierIF,
     MultiLevelIF,
     OneHotMLIF,
     fire_one_hot,
@@ -329,3 +330,17 @@ def test_benchmark_compares_the_same_neuron() -> None:
     assert len(levels) == 3
     assert torch.equal(levels[0], levels[1])
     assert torch.equal(levels[0], levels[2])
+
+
+# ----------------------------------------------------------------------------------------------------- barrier
+
+
+def test_barrier_keeps_the_sum_of_two_streams_within_its_levels() -> None:
+    """What is above N waits for the next timestep; the gradient is 1 whether or not the neuron is full."""
+    streams = tensor(0, 3, 4, 7, 8).expand(2, -1).clone().requires_grad_()
+    spikes = BarrierIF(4).double()(streams)
+    assert spikes.tolist() == [[0, 3, 4, 4, 4], [0, 3, 4, 4, 4]]
+    (gradient,) = torch.autograd.grad(spikes[0].sum(), streams)
+    assert gradient.tolist() == [[1] * 5, [0] * 5]
+    rest = BarrierIF(4).double()(torch.stack([tensor(7, 8), tensor(0, 0), tensor(0, 1)]))
+    assert rest.tolist() == [[4, 4], [3, 4], [0, 1]]

@@ -1,1 +1,26 @@
-"""Multi-level spiking neurons; see sw.neurons.steps for the equations."""
+"""Multi-level spiking neurons: pure step functions with surrogate gradients, and thin modules on top.
+
+- `MultiLevelIF`: N evenly spaced levels; binary IF and LIF at one level.  `BarrierIF` is the one of Sparse-ResNet.
+- `OneHotMLIF`: S lanes whose thresholds double, of which one fires.
+
+Every module maps currents (T, ...) to levels (T, ...) from zero potential.  The equations stand in the docstrings of
+the step functions and nowhere else.  A step is homogeneous in potential, input and threshold, so the same code runs on
+real numbers while training and on integer-valued tensors after folding, there without a rounding error in float32.
+"""
+
+from sw.neurons.multi_level import BarrierIF, MultiLevelIF, multi_level_step
+from sw.neurons.neuron import Leak, SpikingNeuron
+from sw.neurons.one_hot import EDGE_CODE, EDGE_PAPER, OneHotMLIF, fire_one_hot, one_hot_step
+
+__all__ = [
+    "EDGE_CODE",
+    "EDGE_PAPER",
+    "BarrierIF",
+    "Leak",
+    "MultiLevelIF",
+    "OneHotMLIF",
+    "SpikingNeuron",
+    "fire_one_hot",
+    "multi_level_step",
+    "one_hot_step",
+]

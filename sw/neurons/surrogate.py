@@ -1,0 +1,81 @@
+"""Firing with a surrogate gradient: one autograd function for every rule, and the slopes that the rules are built of.
+
+A firing rule counts in r = U / theta and is two functions of it.  `fire` returns the levels z(r) and what the backward
+pass needs of r; `pull` turns the gradient of z into that of r.  Slopes are floats from start to end, because a boolean
+mask defeats vectorised code when the backward pass is compiled.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+
+Fired = tuple[Tensor, Tensor | None]
+
+
+class _Fire(torch.autograd.Function):
+    @staticmethod
+    def forward(
+        ctx: Any,
+        u: Tensor,
+        threshold: Tensor,
+        rule: Callable[[Tensor], Fired],
+        pull: Callable[[Tensor, Tensor], Tensor],
+    ) -> Tensor:
+        level, kept = rule(u / threshold)
+        ctx.save_for_backward(kept, threshold, u if ctx.needs_input_grad[1] else None)
+        ctx.pull = pull
+        return level.to(u.dtype)
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor | None, None, None]:
+        kept, threshold, u = ctx.saved_tensors
+        by_ratio = ctx.pull(kept, grad if kept is None else grad.to(kept.dtype))
+        by_u = by_ratio.div_(threshold)
+        by_threshold = None
+        if u is not None:
+            product = by_u * u.to(
+                threshold.dtype
+            )  # a sum over a layer needs more than half precision
+            by_threshold = product.sum_to_size(threshold.shape).neg_().div_(threshold)
+        return by_u.to(grad.dtype), by_threshold, None, None
+
+
+def fire(
+    u: Tensor,
+    threshold: Tensor,
+    rule: Callable[[Tensor], Fired],
+    pull: Callable[[Tensor, Tensor], Tensor],
+) -> Tensor:
+    """Levels z(U / theta) in u's dtype, with dz/dU = slope / theta and dz/dtheta = -(U / theta) dz/dU.
+
+    Parameters
+        u: potential, any shape, float.
+        threshold: theta > 0, broadcast against u.
+        rule: r -> (z, kept); owns r and may compute in place; kept is any tensor of r's shape, or None.
+        pull: (kept, dL/dz) -> dL/dr, a new tensor; owns neither.
+    """
+    z: Tensor = _Fire.apply(u, threshold, rule, pull)
+    return z
+
+
+def window(grad: Tensor, count: Tensor, low: int, high: int) -> Tensor:
+    """grad where the whole number `count` is in low..high, else 0."""
+    if torch.compiler.is_compiling():
+        outside = count.clamp(low, high).sub(count).abs().clamp(max=1)
+        return grad * (1 - outside)
+    # one pass over memory instead of seven
+    masked: Tensor = torch.ops.aten.hardtanh_backward(grad, count, low - 0.5, high + 0.5)
+    return masked
+
+
+def sigmoid_bump(x: Tensor, alpha: float) -> Tensor:
+    """alpha s (1 - s) with s = sigmoid(alpha x): a bump of area 1 and height alpha / 4."""
+    s = torch.sigmoid(x * alpha)
+    return s.sub_(s * s).mul_(alpha)
+
+
+def triangle_bump(x: Tensor, gamma: float) -> Tensor:
+    """gamma max(0, 1 - |x|): a bump of area and height gamma."""
+    return x.abs().neg_().add_(1).clamp_(min=0).mul_(gamma)
