@@ -1,65 +1,73 @@
 """Augmentation: functions of a batch and a draw, chosen and ordered by a recipe.
 
-Every function takes images (n, ..., H, W) and a `Draw` for them, and returns the same shape.
+    augment(images, draw, {"shift": {"limit": 4, "reflect": True}, "flip": {}})
+
+Every step takes images (n, ..., H, W), uint8 or float pixels 0..255, and a `Draw` for them; it returns the same shape
+and dtype.  All channels and frames of one image or recording share what is drawn.
 """
 
-import math
+import inspect
+from collections.abc import Callable, Mapping
+from typing import Any
 
-import torch
 from torch import Tensor
-from torch.nn import functional
 
-from sw.datasets.common import Draw
+from sw.datasets.common import DataError, Draw
+from sw.datasets.geometry import cutout, distort, flip, random_resized_crop, resize, roll, shift
+from sw.datasets.mixing import cutmix, mix, mixup
+from sw.datasets.randaugment import randaugment
+
+__all__ = [
+    "augment",
+    "check_steps",
+    "cutmix",
+    "cutout",
+    "distort",
+    "flip",
+    "mix",
+    "mixup",
+    "randaugment",
+    "random_resized_crop",
+    "resize",
+    "roll",
+    "shift",
+]
+
+STEPS: dict[str, Callable[..., Tensor]] = {
+    "shift": shift,
+    "roll": roll,
+    "flip": flip,
+    "cutout": cutout,
+    "resize": resize,
+    "random_resized_crop": random_resized_crop,
+    "distort": distort,
+    "randaugment": randaugment,
+}
 
 
-def shift(images: Tensor, draw: Draw, *, limit: int) -> Tensor:
-    """Move every image by its own whole number of pixels, -limit..limit in both directions, over a blank ground.
+def check_steps(steps: Mapping[str, Mapping[str, Any]]) -> None:
+    """Raises DataError with one sentence for an unknown function, an unknown option or one that is missing."""
+    for name, options in steps.items():
+        if name not in STEPS:
+            raise DataError(f"{name!r} is no augmentation; known are {', '.join(STEPS)}")
+        parameters = list(inspect.signature(STEPS[name]).parameters.values())[2:]
+        known = [parameter.name for parameter in parameters]
+        for option in options:
+            if option not in known:
+                raise DataError(
+                    f"augmentation {name} has no option {option!r}; its options are {', '.join(known)}"
+                )
+        for parameter in parameters:
+            if parameter.default is parameter.empty and parameter.name not in options:
+                raise DataError(f"augmentation {name} needs the option {parameter.name!r}")
 
-    images: (n, C, H, W), any dtype.
+
+def augment(images: Tensor, draw: Draw, steps: Mapping[str, Mapping[str, Any]]) -> Tensor:
+    """`images` after the functions of `steps`, name -> options, in their order.
+
+    Raises DataError as `check_steps` does.
     """
-    n, _, height, width = images.shape
-    padded = functional.pad(images, (limit,) * 4)
-    dy, dx = draw.integers(0, 2 * limit + 1, 2)
-    rows = (dy[:, None] + torch.arange(height))[:, None, :, None]
-    columns = (dx[:, None] + torch.arange(width))[:, None, None, :]
-    return padded[
-        torch.arange(n)[:, None, None, None],
-        torch.arange(images.shape[1])[:, None, None],
-        rows,
-        columns,
-    ]
-
-
-def distort(
-    images: Tensor,
-    draw: Draw,
-    *,
-    degrees: float,
-    scale: float,
-    shear: float,
-    move: float,
-) -> Tensor:
-    """Rotate, scale, shear and move every image by its own small random amount; pixels stay whole numbers.
-
-    images: (n, C, H, W), float pixels 0..255.  degrees, scale, shear and move (in pixels) are the largest amounts
-    in both directions.  Returns the same shape, float, rounded.
-    """
-    height, width = images.shape[-2:]
-    amounts = draw.uniform(6) * 2 - 1
-    angle = amounts[0] * (degrees * math.pi / 180)
-    zoom_x, zoom_y = 1 + amounts[1] * scale, 1 + amounts[2] * scale
-    slope = amounts[3] * shear
-    cos, sin = torch.cos(angle), torch.sin(angle)
-    theta = torch.stack(
-        [
-            torch.stack(
-                [cos * zoom_x, (slope * cos - sin) * zoom_y, amounts[4] * (2 * move / width)], 1
-            ),
-            torch.stack(
-                [sin * zoom_x, (slope * sin + cos) * zoom_y, amounts[5] * (2 * move / height)], 1
-            ),
-        ],
-        1,
-    )
-    grid = functional.affine_grid(theta, list(images.shape), align_corners=False)
-    return functional.grid_sample(images, grid, align_corners=False).round_()
+    check_steps(steps)
+    for name, options in steps.items():
+        images = STEPS[name](images, draw, **options)
+    return images

@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -137,3 +138,15 @@ class Draw:
         """Uniform in low..high-1, int64 (*leading, n)."""
         drawn = torch.randint(low, high, (*leading, self.total), generator=self.generator)
         return drawn[..., self.share]
+
+    def normal(self, *leading: int) -> Tensor:
+        """Standard normal, float32 (*leading, n)."""
+        return torch.randn(*leading, self.total, generator=self.generator)[..., self.share]
+
+    def one(self, count: int) -> int:
+        """One number of 0..count-1 for the whole batch."""
+        return int(torch.randint(count, (), generator=self.generator))
+
+    def beta(self, alpha: float) -> float:
+        """One number in 0..1 for the whole batch, from the Beta(alpha, alpha) distribution."""
+        return float(np.random.default_rng(self.one(1 << 62)).beta(alpha, alpha))
