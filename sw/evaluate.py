@@ -23,11 +23,11 @@ from rich.table import Table
 
 from sw import golden
 from sw.datasets.common import DataError, TensorSplit
-from sw.datasets.mnist import load_test
 from sw.export import compare
 from sw.files import write_json
+from sw.inputs import load_test
 from sw.network import Network, NetworkError, load
-from sw.train import load_checkpoint
+from sw.training.checkpoint import load_checkpoint
 
 
 def evaluate(network: Network, split: TensorSplit, batch: int = 500) -> dict[str, Any]:
@@ -95,7 +95,7 @@ EXAMPLES = """examples:
 def parser() -> argparse.ArgumentParser:
     p = argparse.ArgumentParser(
         prog="python -m sw.evaluate",
-        description="Run integer networks on the MNIST test images: accuracy, and spikes of every layer.",
+        description="Run integer networks on their test images: accuracy, and spikes of every layer.",
         epilog=EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
@@ -106,7 +106,7 @@ def parser() -> argparse.ArgumentParser:
         "--data",
         type=Path,
         metavar="DIR",
-        help="read the 10,000 test images from here (default: the shipped 1,000)",
+        help="read the test images from here (default: the 1,000 of MNIST that are shipped)",
     )
     p.add_argument(
         "--images", type=int, metavar="N", help="use the first N images only (default: all)"
@@ -131,7 +131,7 @@ def main(argv: Sequence[str] | None = None) -> int:
                 f"--checkpoint goes with one network, not with {len(arguments.networks)}; name one"
             )
         networks = [load(path) for path in arguments.networks]
-        split = load_test(arguments.data).first(arguments.images)
+        split = load_test(networks[0].provenance, arguments.data).first(arguments.images)
         for path, network in zip(arguments.networks, networks, strict=True):
             result = {"network": path.name, "digest": network.digest, **evaluate(network, split)}
             if arguments.checkpoint is not None:

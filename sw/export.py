@@ -24,11 +24,12 @@ from torch import Tensor
 
 from sw import golden
 from sw.datasets.common import DataError, TensorSplit
-from sw.datasets.mnist import load_test
 from sw.files import write_json
-from sw.models.layers import NetworkSpec, NeuronSpec, SpikingNetwork
+from sw.inputs import load_test
+from sw.models.spec import NetworkSpec, NeuronSpec
+from sw.models.spiking import SpikingNetwork
 from sw.network import Coding, Layer, Network, NetworkError, Neuron
-from sw.train import load_checkpoint
+from sw.training.checkpoint import load_checkpoint
 
 PIXELS = Coding(kind="multi-level", levels=255)
 
@@ -57,6 +58,7 @@ def build_network(network: SpikingNetwork, provenance: dict[str, Any] | None = N
             folded = layer.fold()
         spec = layer.spec
         dense = spec.kind == "dense"
+        assert spec.bits is not None
         layers.append(
             Layer(
                 kind=spec.kind,
@@ -161,19 +163,23 @@ def export(
     """Write the artefact of `checkpoint` to `output`.
 
     Parameters
-        data: folder of MNIST; None compares on the shipped 1,000 test images only.
+        data: folder of the data set; None compares on the shipped 1,000 MNIST test images.
         tolerance: largest difference between float and integer accuracy, in points.
 
     Raises ExportError, DataError, NetworkError or ValueError with one sentence; nothing is written then.
     """
     network, log = load_checkpoint(checkpoint)
-    split = load_test(data)
+    if not log["folded"]:
+        raise ExportError(
+            f"{checkpoint} was not trained in integers; train with training.folded_epochs of 1 or more"
+        )
+    split = load_test({"data": log["recipe"]["data"]}, data)
     comparison = compare(network, build_network(network), split)
     difference = abs(comparison.float_accuracy - comparison.integer_accuracy)
     if difference > tolerance:
         raise ExportError(
             f"integer accuracy {comparison.integer_accuracy:.2f} % is {difference:.2f} points from the trained "
-            f"network's {comparison.float_accuracy:.2f} %, more than {tolerance}; train with more --folded-epochs "
+            f"network's {comparison.float_accuracy:.2f} %, more than {tolerance}; train with more folded epochs "
             "or raise --tolerance"
         )
     artefact = build_network(network, provenance(network.spec, log, comparison))
@@ -183,14 +189,16 @@ def export(
 
 def provenance(spec: NetworkSpec, log: dict[str, Any], comparison: Comparison) -> dict[str, Any]:
     """Where an artefact comes from, as JSON."""
-    parameters = log["hyperparameters"]
+    training = log["recipe"]["training"]
     return {
         "name": spec.name,
-        "data_set": "MNIST",
+        "data_set": log["data"]["name"],
+        "data": log["recipe"]["data"],
+        "data_note": log["data"]["note"],
         "split": log["split"],
-        "command": f"python -m sw.train {spec.name} --seed {parameters['seed']}",
-        "seed": parameters["seed"],
-        "epochs": parameters["epochs"],
+        "command": f"python -m sw.train {spec.name} --seed {training['seed']}",
+        "seed": training["seed"],
+        "epochs": training["epochs"],
         "bits": list(spec.bits),
         "source_digest": log["source_digest"],
         "versions": log["versions"],

@@ -1,12 +1,16 @@
 """What a network is run on: test images of its data set, or random codes if its weights are random."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from sw import golden
-from sw.datasets import mnist
+from sw.datasets import load
+from sw.datasets.common import DataError, TensorSplit
+from sw.datasets.mnist import load_shipped
 from sw.network import Network, NetworkError
 
 
@@ -28,6 +32,29 @@ def random_frames(network: Network, count: int, density: float, seed: int) -> np
     return np.where(rng.random(shape) < density, levels, 0).astype(np.uint8)
 
 
+def load_test(provenance: Mapping[str, Any], folder: Path | None) -> TensorSplit:
+    """The test images of the data set that a network was trained on.
+
+    provenance: of the network; its "data" are name and options of the data set, MNIST if it does not say.
+    folder: where the publisher's files lie; None takes the MNIST images shipped with the project.
+    Raises DataError.
+    """
+    options = dict(provenance.get("data", {"set": "mnist"}))
+    name = options.pop("set")
+    if folder is None:
+        if name != "mnist":
+            raise DataError(
+                f"the test images of {name} are not shipped; give their folder with --data"
+            )
+        return load_shipped()
+    test = load(name, folder, **options).test
+    if not isinstance(test, TensorSplit):
+        raise DataError(
+            f"the test images of {name} do not fit into memory; they can only be trained on"
+        )
+    return test
+
+
 def load_inputs(network: Network, folder: Path | None, count: int) -> Inputs:
     """The first `count` inputs for `network`.
 
@@ -38,5 +65,5 @@ def load_inputs(network: Network, folder: Path | None, count: int) -> Inputs:
     if network.provenance.get("data_set") == "random":
         frames = random_frames(network, count, network.provenance["density"], seed=1)
         return Inputs(golden.frames_of(network, frames), None)
-    split = mnist.load_test(folder).first(count)
+    split = load_test(network.provenance, folder).first(count)
     return Inputs(golden.frames_of(network, split.images.numpy()), split.labels.numpy())

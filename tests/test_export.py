@@ -10,9 +10,11 @@ import torch
 from sw import evaluate, export
 from sw.datasets.common import TensorSplit
 from sw.export import ExportError, build_network, compare
-from sw.models.layers import LayerSpec, NetworkSpec, NeuronSpec, SpikingNetwork
+from sw.models.small import readout
+from sw.models.spec import LayerSpec, NetworkSpec, NeuronSpec
+from sw.models.spiking import SpikingNetwork
 from sw.network import NetworkError, load
-from sw.train import Hyperparameters, save_checkpoint
+from sw.training.checkpoint import save_checkpoint
 
 ROOT = Path(__file__).resolve().parent.parent
 SHIPPED = ["mnist-multilevel", "mnist-onehot", "mnist-perceptron"]
@@ -95,7 +97,7 @@ def test_integers_equal_the_trained_network(name: str, timesteps: int) -> None:
                 neuron=neuron,
             ),
             LayerSpec(kind="dense", channels=7, bits=2, neuron=neuron),
-            LayerSpec(kind="dense", channels=5, bits=5, neuron=None),
+            readout(5, bits=5),
         ),
     )
     network = random_network(spec)
@@ -129,7 +131,7 @@ def test_dense_weights_keep_channel_row_column_order() -> None:
     spec = NetworkSpec(
         name="order",
         input_shape=(2, 3, 4),
-        layers=(LayerSpec(kind="dense", channels=5, neuron=None),),
+        layers=(readout(5),),
     )
     artefact = build_network(random_network(spec))
     assert artefact.layers[0].weights is not None
@@ -142,7 +144,7 @@ def test_readout_with_average_pooling() -> None:
         input_shape=(1, 8, 8),
         layers=(
             LayerSpec(kind="conv", channels=4, neuron=NeuronSpec()),
-            LayerSpec(kind="dense", channels=5, average=4, neuron=None),
+            readout(5, average=4),
         ),
     )
     network = random_network(spec)
@@ -160,12 +162,14 @@ def checkpoint(tmp_path: Path) -> Path:
         name="tiny",
         layers=(
             LayerSpec(kind="conv", channels=4, stride=4, bits=4, neuron=NeuronSpec()),
-            LayerSpec(kind="dense", channels=10, neuron=None),
+            readout(10),
         ),
     )
     log = {
         "network": spec.to_json(),
-        "hyperparameters": vars(Hyperparameters()),
+        "folded": True,
+        "recipe": {"data": {"set": "mnist"}, "training": {"seed": 0, "epochs": 1}},
+        "data": {"name": "MNIST", "note": ""},
         "split": {"train": 1, "validation": 1, "test": 1},
         "source_digest": "0" * 64,
         "versions": {},
@@ -227,7 +231,7 @@ def test_export_refuses_a_difference(
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (["nowhere.pt", "-o", "a.npz"], "nowhere.pt does not exist; make a checkpoint"),
+        (["nowhere.pt", "-o", "a.npz"], "nowhere.pt does not exist; make one with"),
         (["CHECKPOINT", "-o", "a.npz", "--data", "nowhere"], "nowhere is not a folder"),
     ],
 )
@@ -282,7 +286,7 @@ def test_a_wide_network_is_refused() -> None:
         input_shape=(1, 4, 4),
         layers=(
             LayerSpec(kind="conv", channels=2, neuron=NeuronSpec(levels=15)),
-            LayerSpec(kind="dense", channels=2, neuron=None),
+            readout(2),
         ),
     )
     network = random_network(spec)
@@ -308,7 +312,7 @@ def test_shipped_network(name: str) -> None:
     assert provenance["differing_spikes"] == 0
     assert provenance["float_accuracy"] == provenance["integer_accuracy"]
     assert provenance["integer_accuracy"] >= (98.0 if name == "mnist-perceptron" else 99.2)
-    result = evaluate.evaluate(network, evaluate.load_test(None).first(500))
+    result = evaluate.evaluate(network, evaluate.load_test({}, None).first(500))
     assert result["accuracy"] >= 97.5
     log = json.loads((ROOT / "networks" / "logs" / f"{name}-seed0.json").read_text())
     assert log["test"]["accuracy"] == provenance["integer_accuracy"]
