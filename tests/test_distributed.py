@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -257,6 +258,7 @@ def test_devices_that_are_not_there(bare: pytest.MonkeyPatch) -> None:
 
 
 if __name__ == "__main__":
+    warnings.simplefilter("error")
     with Processes.start() as own_processes:
         report = {
             "training": train(own_processes),

@@ -123,13 +123,13 @@ class Processes:
     def wrap(self, module: nn.Module, *, unused: bool = False) -> nn.Module:
         """The module, already on `device`, with gradients averaged over the processes; alone, the module itself.
 
-        unused: whether some parameters take no part in the loss of a step.  Buffers are not exchanged: the batch norm
-        of sw.models.batch_norm keeps its own equal everywhere.
+        unused: whether some parameters take no part in the loss of a step.  All start with the first
+        process's values; later, buffers are not exchanged: the batch norm of sw.models.batch_norm keeps its own equal.
         """
         if not distributed.is_initialized():
             return module
         return DistributedDataParallel(
-            module, broadcast_buffers=False, find_unused_parameters=unused
+            module, forward_sync_buffers=False, find_unused_parameters=unused
         )
 
 
