@@ -1,8 +1,9 @@
-"""Parts of the training: losses, schedules, optimisers, moving average."""
+"""Parts of the training: losses, schedules, optimisers, moving average, conversion of a ReLU network."""
 
 import copy
 import json
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,15 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from sw.models.spec import INPUT, LayerSpec, NetworkSpec, NeuronSpec
+from sw.models.spiking import SpikingNetwork
+from sw.training.conversion import (
+    fuse_batch_norm,
+    highest_threshold,
+    initialise_thresholds,
+    transfer,
+    without_batch_norm,
+)
 from sw.training.ema import MovingAverage
 from sw.training.losses import (
     cross_entropy,
@@ -457,3 +467,177 @@ def test_options_come_from_settings_files() -> None:
     entry = json.loads('{"kind": "steps", "rate": 0.1, "factor": 0.2, "at": [0.5, 0.75]}')
     assert Schedule(**entry) == Schedule(kind="steps", rate=0.1, factor=0.2, at=(0.5, 0.75))
     assert Optimiser(**json.loads('{"betas": [0.9, 0.99]}')) == Optimiser(betas=(0.9, 0.99))
+
+
+# --------------------------------------------------------------------------------------------------- conversion
+
+RELU = NeuronSpec(kind="relu")
+ONE_HOT = NeuronSpec(kind="one-hot", levels=3, boundary="open", threshold=7.0)
+
+
+def residual(neuron: NeuronSpec, bits: int | None = None, timesteps: int = 1) -> NetworkSpec:
+    """A convolution with pooling, a residual block, and a readout."""
+    branch: dict = {"kind": "conv", "channels": 4, "bits": bits, "quiet": False}
+    return NetworkSpec(
+        name="residual",
+        input_shape=(2, 8, 8),
+        timesteps=timesteps,
+        layers=(
+            LayerSpec(**branch, neuron=neuron, pool=2),
+            LayerSpec(**branch, neuron=neuron, inputs=(0,), bias=True),
+            LayerSpec(**branch, neuron=None, inputs=(1,)),
+            LayerSpec(kind="join", inputs=(0, 2), neuron=neuron),
+            LayerSpec(kind="dense", channels=3, bits=bits, norm=False, bias=True, neuron=None),
+        ),
+    )
+
+
+def pixels(count: int = 16) -> Tensor:
+    generator = torch.Generator().manual_seed(2)
+    return torch.randint(0, 256, (count, 2, 8, 8), generator=generator).float()
+
+
+def trained(spec: NetworkSpec) -> SpikingNetwork:
+    """Random weights, gains of either sign, and running statistics of some batches."""
+    torch.manual_seed(4)
+    network = SpikingNetwork(spec)
+    with torch.no_grad():
+        for name, parameter in network.named_parameters():
+            if parameter.dim() == 1:
+                parameter.normal_()
+            assert name.endswith(("weight", "bias", "threshold"))
+    network.train()
+    for _ in range(3):
+        network(pixels())
+    return network.eval()
+
+
+class Wire(nn.Module):
+    """In place of a neuron, hands on its current."""
+
+    def forward(self, x: Tensor, threshold: object, leak: object) -> Tensor:
+        return x
+
+
+@pytest.mark.parametrize("pool_first", [False, True])
+def test_fusion_keeps_the_function(pool_first: bool) -> None:
+    network = trained(residual(RELU))
+    fused = fuse_batch_norm(network)
+    assert fused.spec == without_batch_norm(network.spec)
+    assert not any(isinstance(module, nn.BatchNorm2d) for module in fused.modules())
+    expected, found = (n(pixels(), pool_first=pool_first) for n in (network, fused))
+    assert float(expected.detach().std()) > 0.1
+    torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-5)
+
+
+def test_fusion_refuses_quantised_weights() -> None:
+    with pytest.raises(ValueError, match="layer 0 has weights of 4 bits, which a fusion"):
+        fuse_batch_norm(SpikingNetwork(residual(ONE_HOT, bits=4)))
+
+
+def test_transfer_copies_all_but_the_neurons() -> None:
+    twin, network = trained(residual(RELU)), SpikingNetwork(residual(ONE_HOT, bits=4))
+    transfer(twin, network)
+    given, taken = twin.state_dict(), network.state_dict()
+    assert len(taken) == len(given) + 3
+    for name, value in taken.items():
+        if name.endswith("threshold"):
+            assert float(value) == 7.0
+        else:
+            assert torch.equal(value, given[name])
+
+
+def test_transfer_refuses_other_layers() -> None:
+    twin, network = trained(residual(RELU)), SpikingNetwork(without_batch_norm(residual(ONE_HOT)))
+    before = copy.deepcopy(network.state_dict())
+    with pytest.raises(ValueError, match=r"layers.0.bias is absent in the trained network and of"):
+        transfer(twin, network)
+    with pytest.raises(ValueError, match=r"layers.0.bias is of shape \(4,\) .* and absent in the"):
+        transfer(network, twin)
+    assert all(torch.equal(value, before[name]) for name, value in network.state_dict().items())
+
+
+@pytest.mark.parametrize(
+    ("spec", "highest"),
+    [
+        (NeuronSpec(kind="one-hot", levels=1), 1),
+        (NeuronSpec(kind="one-hot", levels=4), 8),
+        (NeuronSpec(kind="one-hot", levels=4, normalised=True), 1),
+        (NeuronSpec(kind="multi-level", levels=4), 4),
+        (NeuronSpec(kind="multi-level", levels=4, charge="repeated"), 1),
+    ],
+)
+def test_a_current_of_the_highest_threshold_has_the_highest_level(
+    spec: NeuronSpec, highest: int
+) -> None:
+    neuron = SpikingNetwork(residual(replace(spec, threshold=0.5))).chain()[0].neuron
+    assert neuron is not None and highest_threshold(spec) == highest
+    edge = 0.5 * highest
+    below, above, far = neuron(torch.tensor([[edge - 0.01, edge + 0.01, 100.0]])).flatten().tolist()
+    assert below < above == far
+
+
+@pytest.mark.parametrize(
+    ("neuron", "highest"), [(ONE_HOT, 4), (NeuronSpec(kind="multi-level", levels=5), 5)]
+)
+def test_thresholds_are_percentiles_behind_spiking_layers(neuron: NeuronSpec, highest: int) -> None:
+    """Against layers computed one by one: each current from the spikes of the layers before, as set already."""
+    twin = trained(residual(RELU))
+    network = SpikingNetwork(residual(neuron, timesteps=2))
+    transfer(twin, network)
+    network.train()
+    frames = pixels().expand(2, 16, 2, 8, 8)
+    found = initialise_thresholds(network, pixels(), percentile=90, factor=0.4)
+    assert network.training and list(found) == [0, 1, 3]
+
+    spikes: dict[int, Tensor] = {INPUT: frames}
+    network.eval()
+    for index, layer in enumerate(network.chain()[:-1]):
+        inputs = [spikes[source] for source in network.spec.sources(index)]
+        with torch.no_grad():
+            neuron_module = layer.neuron
+            layer.neuron = None if neuron_module is None else Wire()
+            current, _ = layer(inputs, folded=False)
+            layer.neuron = neuron_module
+            spikes[index] = layer(inputs, folded=False)[1]
+        if layer.neuron is None:
+            continue
+        # the smallest value that 90 % do not exceed, of the loudest timestep
+        ordered = [sorted(step.flatten().tolist()) for step in current]
+        expected = max(values[math.ceil(0.9 * len(values)) - 1] for values in ordered)
+        assert found[index] == pytest.approx(0.4 * expected / highest, rel=1e-6)
+        assert float(layer.neuron.threshold.detach()) == found[index]
+    assert len(set(found.values())) == 3
+
+
+def test_the_timestep_with_the_largest_percentile_counts() -> None:
+    network = SpikingNetwork(residual(ONE_HOT, timesteps=3))
+    transfer(trained(residual(RELU)), network)
+    loud, quiet = pixels(), pixels() / 10
+    single = SpikingNetwork(residual(ONE_HOT))
+    transfer(network, single)
+    expected = initialise_thresholds(single, loud)
+    found = initialise_thresholds(network, torch.stack((quiet, loud, quiet), 1))
+    assert found[0] == expected[0] > initialise_thresholds(single, quiet)[0]
+
+
+def test_barriers_keep_their_threshold() -> None:
+    spec = residual(ONE_HOT)
+    barrier = replace(spec.layers[3], neuron=NeuronSpec(kind="barrier", levels=4))
+    network = SpikingNetwork(replace(spec, layers=(*spec.layers[:3], barrier, spec.layers[4])))
+    assert list(initialise_thresholds(network, pixels())) == [0, 1]
+    assert float(network.chain()[3].neuron.threshold) == 1.0
+
+
+def test_thresholds_refuse() -> None:
+    network = SpikingNetwork(residual(ONE_HOT))
+    before = copy.deepcopy(network.state_dict())
+    with pytest.raises(ValueError, match="percentile must be above 0 and at most 100, not 101"):
+        initialise_thresholds(network, pixels(), percentile=101)
+    with pytest.raises(ValueError, match="factor of the thresholds must be above zero, not 0"):
+        initialise_thresholds(network, pixels(), factor=0)
+    with pytest.raises(ValueError, match="layer 0: the 99.7th percentile of its current is 0, wh"):
+        initialise_thresholds(network, torch.zeros(4, 2, 8, 8))
+    assert network.training
+    assert all(torch.equal(value, before[name]) for name, value in network.state_dict().items())
+    assert not any(layer.neuron._forward_pre_hooks for layer in network.spiking_layers())
