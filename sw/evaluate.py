@@ -26,6 +26,7 @@ from sw.datasets.common import DataError, TensorSplit
 from sw.export import compare
 from sw.files import write_json
 from sw.inputs import load_test
+from sw.models.spiking import SpikingNetwork
 from sw.network import Network, NetworkError, load
 from sw.training.checkpoint import load_checkpoint
 
@@ -136,6 +137,10 @@ def main(argv: Sequence[str] | None = None) -> int:
             result = {"network": path.name, "digest": network.digest, **evaluate(network, split)}
             if arguments.checkpoint is not None:
                 trained, _ = load_checkpoint(arguments.checkpoint)
+                if not isinstance(trained, SpikingNetwork):
+                    raise ValueError(
+                        f"{arguments.checkpoint} is of a transformer, which has no artefact"
+                    )
                 comparison = compare(trained, network, split)
                 result["float_accuracy"] = round(comparison.float_accuracy, 4)
                 result["differing_spikes"] = comparison.differing

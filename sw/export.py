@@ -169,7 +169,7 @@ def export(
     Raises ExportError, DataError, NetworkError or ValueError with one sentence; nothing is written then.
     """
     network, log = load_checkpoint(checkpoint)
-    if not log["folded"]:
+    if not isinstance(network, SpikingNetwork) or not log["folded"]:
         raise ExportError(
             f"{checkpoint} was not trained in integers; train with training.folded_epochs of 1 or more"
         )

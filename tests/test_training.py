@@ -206,6 +206,45 @@ def test_twin_teaches(tmp_path: Path) -> None:
 
 
 @pytest.mark.training
+def test_hybrid_training(tmp_path: Path) -> None:
+    """Paper 2: ReLU network, batch norm fused, thresholds from percentiles, then a few epochs at a small rate."""
+    twin, log = run_recipe(recipe().twin(), DATA)
+    save_checkpoint(tmp_path / "twin.pt", twin, log)
+    options = {"start": str(tmp_path / "twin.pt"), "fuse": True, "calibrate": 99.7, "epochs": 1}
+    hybrid = recipe({**ONE_HOT, "learn_leak": True}, folded_epochs=0, **options)
+    hybrid = dataclasses.replace(
+        hybrid, network={**hybrid.network, "bits": None, "edge_bits": None}
+    )
+    network, log = Trainer(hybrid, DATA).run()
+    assert log["test"]["accuracy"] >= 95
+    assert not [name for name, _ in network.named_parameters() if "norm" in name]
+
+
+@pytest.mark.training
+def test_log_quantised_baseline() -> None:
+    network, log = run_recipe(recipe({"kind": "log-relu", "levels": 2}, folded_epochs=0), DATA)
+    assert log["test"]["accuracy"] >= 90
+    assert all(buffer > 0 for name, buffer in network.named_buffers() if name.endswith("scale"))
+
+
+@pytest.mark.training
+def test_transformer_trains(tmp_path: Path) -> None:
+    given = recipe(epochs=1, folded_epochs=0, loss="tet")
+    network = {
+        "kind": "transformer",
+        "neuron": {"kind": "C", "levels": 3},
+        "width": 16,
+        "timesteps": 2,
+    }
+    trained, log = run_recipe(dataclasses.replace(given, network={**network, "pools": 1}), DATA)
+    save_checkpoint(tmp_path / "a.pt", trained, log)
+    loaded, _ = load_checkpoint(tmp_path / "a.pt")
+    images = DATA.test.take(torch.arange(16)).float()
+    assert torch.equal(loaded(images), trained.eval()(images))
+    assert len(log["test"]["spikes"]) == 19
+
+
+@pytest.mark.training
 def test_checkpoint_round_trip(tmp_path: Path) -> None:
     network, log = run_recipe(recipe(ONE_HOT, epochs=1), DATA)
     save_checkpoint(tmp_path / "a.pt", network, log)

@@ -6,7 +6,8 @@ import torch
 from torch import Tensor, nn
 
 from sw.models.layers import SpikingLayer
-from sw.models.spec import INPUT, NetworkSpec
+from sw.models.spec import INPUT, SPIKING, NetworkSpec
+from sw.neurons import SpikingNeuron
 
 Observer = Callable[[int, Tensor, Tensor], None]
 
@@ -76,6 +77,11 @@ class SpikingNetwork(nn.Module):
         """The layers with neurons."""
         return [layer for layer in self.chain() if layer.neuron is not None]
 
+    def fires_spikes(self, index: int) -> bool:
+        """Whether a layer has spiking neurons, not analogue ones."""
+        neuron = self.spec.layers[index].neuron
+        return neuron is not None and neuron.kind in SPIKING
+
     @torch.no_grad()
     def clamp_leaks(self) -> None:
         """Keep learned leaks at most 1, as the papers do after every step."""
@@ -87,7 +93,11 @@ class SpikingNetwork(nn.Module):
     def loudness(self) -> Tensor:
         """Sum of `SpikingLayer.loudness` over the layers that have to be quiet."""
         quiet = [
-            layer for layer in self.spiking_layers() if layer.spec.quiet and layer.norm is not None
+            layer
+            for layer in self.chain()
+            if layer.spec.quiet
+            and layer.norm is not None
+            and isinstance(layer.neuron, SpikingNeuron)
         ]
         return (
             torch.stack([layer.loudness() for layer in quiet]).sum() if quiet else torch.zeros(())

@@ -6,24 +6,23 @@ from typing import Any
 
 import torch
 
-from sw.models.spec import NetworkSpec
-from sw.models.spiking import SpikingNetwork
+from sw.models.trainable import Trainable, network_of, spec_from_json
 
 CHECKPOINT = ("stairspike-checkpoint", 2)
 STATE = ("stairspike-training-state", 1)
 
 
-def save_checkpoint(path: Path, network: SpikingNetwork, log: dict[str, Any]) -> None:
+def save_checkpoint(path: Path, network: Trainable, log: dict[str, Any]) -> None:
     """Write parameters, description and log beside `path`, then rename."""
     _save(path, CHECKPOINT, {"log": json.dumps(log), "state": network.state_dict()})
 
 
-def load_checkpoint(path: Path) -> tuple[SpikingNetwork, dict[str, Any]]:
+def load_checkpoint(path: Path) -> tuple[Trainable, dict[str, Any]]:
     """The network of a checkpoint, ready to evaluate, and its run log.  Raises ValueError with one sentence."""
     content = _load(path, CHECKPOINT, "a Stairspike checkpoint", "make one with python -m sw.train")
     try:
         log = json.loads(content["log"])
-        network = SpikingNetwork(NetworkSpec.from_json(log["network"]))
+        network = network_of(spec_from_json(log["network"]))
         network.load_state_dict(content["state"])
         network.folded = bool(log["folded"])
     except Exception:

@@ -23,6 +23,8 @@ from typing import Any
 from sw.datasets.common import DataSet
 from sw.models import Task, build, options_of
 from sw.models.spec import ANALOGUE, NetworkSpec
+from sw.models.trainable import Spec
+from sw.training.conversion import without_batch_norm
 from sw.training.optimisers import Optimiser
 from sw.training.schedules import Schedule
 
@@ -51,9 +53,11 @@ class Training:
         average: decay of the moving average of the weights, 0 for none; the average is what is evaluated and kept.
         precision: "float32", or "bfloat16" for the synapses of the free phase; folded layers always have float32.
         compile: torch.compile the network.
-        start: checkpoint whose weights are the first ones, "" for random ones.
+        fuse: train without batch norm, with one bias a channel in its place (paper 2, after its ANN).
+        start: checkpoint whose weights are the first ones, "" for random ones; fused if `fuse` says so.
         calibrate: percentile of each layer's current that becomes its highest threshold at the start, 0 for none.
         calibrate_factor: times this (paper 2: 0.2 to 0.6).
+        calibrate_batches: batches from which a log-quantised ReLU takes its scale before every epoch.
         teacher, teacher_weight, temperature: checkpoint of a network to learn from, and how; "" for none.
         threads: of torch; the sums of two threads differ from those of one in the last bit.
     """
@@ -71,9 +75,11 @@ class Training:
     average: float = 0.0
     precision: str = "float32"
     compile: bool = False
+    fuse: bool = False
     start: str = ""
     calibrate: float = 0.0
     calibrate_factor: float = 1.0
+    calibrate_batches: int = 16
     teacher: str = ""
     teacher_weight: float = 0.5
     temperature: float = 4.0
@@ -86,6 +92,7 @@ class Training:
             ("folded_epochs", 0),
             ("batch", 2),
             ("mixup_epochs", 0),
+            ("calibrate_batches", 1),
             ("threads", 1),
         ):
             if getattr(self, name) < low:
@@ -132,7 +139,7 @@ class Recipe:
     def to_json(self) -> dict[str, Any]:
         return dataclasses.asdict(self)
 
-    def spec(self, data: DataSet) -> NetworkSpec:
+    def spec(self, data: DataSet) -> Spec:
         """The network of this recipe for a data set.  Raises RecipeError with one sentence."""
         options = dict(self.network)
         kind, neuron = options.pop("kind", None), options.pop("neuron", {})
@@ -150,7 +157,11 @@ class Recipe:
         )
         try:
             spec = build(str(kind), self.name, neuron, task, options)
-            return spec.with_bits(self.bits) if self.bits else spec
+            if self.bits and isinstance(spec, NetworkSpec):
+                spec = spec.with_bits(self.bits)
+            if self.training.fuse and isinstance(spec, NetworkSpec):
+                spec = without_batch_norm(spec)
+            return spec
         except ValueError as error:
             raise RecipeError(str(error)) from None
 

@@ -17,18 +17,21 @@ import torch
 from torch import Tensor, nn
 
 from sw.datasets.augment import augment
-from sw.datasets.mixing import mixup
 from sw.datasets.common import DataSet, Draw, Split
-from sw.models.spec import SPIKING
+from sw.datasets.mixing import mixup
 from sw.models.spiking import SpikingNetwork
+from sw.models.trainable import Trainable, network_of
+from sw.neurons import LogReLU, calibrating
 from sw.training import losses
 from sw.training.checkpoint import load_checkpoint, load_state, save_state
+from sw.training.conversion import fuse_batch_norm, initialise_thresholds, transfer
 from sw.training.distributed import Processes
 from sw.training.ema import MovingAverage
 from sw.training.optimisers import set_rate
 from sw.training.recipe import Recipe, RecipeError
 
 SOURCES = ("datasets", "models", "neurons", "training")
+CALIBRATION_IMAGES = 512  # for the first thresholds, as in the published code
 SAVE_SECONDS = 120.0  # between two states within an epoch
 
 Report = Callable[[dict[str, Any]], None]
@@ -46,19 +49,20 @@ def source_digest() -> str:
 
 @torch.no_grad()
 def evaluate(
-    network: SpikingNetwork, split: Split, batch: int = 500, device: torch.device | str = "cpu"
+    network: Trainable, split: Split, batch: int = 500, device: torch.device | str = "cpu"
 ) -> dict[str, Any]:
     """Accuracy in per cent, and mean events and level sum per image of every layer with neurons, after its pooling.
 
     An event is a spike that is not silent, whatever its level; over all timesteps.
     """
     network.eval()
-    layers = len(network.spec.layers)
-    correct, spikes, levels = 0, [0.0] * layers, [0.0] * layers
+    correct = 0
+    spikes: dict[int, float] = {}
+    levels: dict[int, float] = {}
 
     def observe(index: int, _: Tensor, pooled: Tensor) -> None:
-        spikes[index] += float(pooled.count_nonzero())
-        levels[index] += float(pooled.double().sum())
+        spikes[index] = spikes.get(index, 0.0) + float(pooled.count_nonzero())
+        levels[index] = levels.get(index, 0.0) + float(pooled.double().sum())
 
     for start in range(0, len(split), batch):
         chosen = torch.arange(start, min(start + batch, len(split)))
@@ -66,11 +70,10 @@ def evaluate(
         scores = network(images, observe, pool_first=True)
         correct += int((scores.argmax(1).cpu() == split.labels[chosen].cpu()).sum())
     count = max(1, len(split))
-    fired = [index for index, layer in enumerate(network.chain()) if layer.neuron is not None]
     return {
         "accuracy": round(100 * correct / count, 4),
-        "spikes": [round(spikes[index] / count, 2) for index in fired],
-        "levels": [round(levels[index] / count, 2) for index in fired],
+        "spikes": [round(spikes[index] / count, 2) for index in sorted(spikes)],
+        "levels": [round(levels[index] / count, 2) for index in sorted(spikes)],
     }
 
 
@@ -119,7 +122,7 @@ class Trainer:
         torch.manual_seed(self.options.seed)
         self.generator = torch.Generator().manual_seed(self.options.seed)
         spec = recipe.spec(data)
-        self.network = SpikingNetwork(spec).to(self.device)
+        self.network = network_of(spec).to(self.device)
         if self.options.folded_epochs and not spec.foldable:
             raise RecipeError(
                 f"{spec.name} cannot be computed in integers, so training.folded_epochs must be 0, "
@@ -129,6 +132,7 @@ class Trainer:
         self.steps_per_epoch = max(1, self.count // self.options.batch)
         self.steps = self.steps_per_epoch * self.options.epochs
         self.share = self.processes.share(min(self.options.batch, self.count))
+        self._start()
         self.optimiser = recipe.optimiser.build(self.network, recipe.schedule.rate)
         self.average = (
             MovingAverage(self.network, decay=self.options.average)
@@ -136,12 +140,6 @@ class Trainer:
             else None
         )
         self.teacher = self._teacher()
-        # What is worth a penalty: the activity of spikes, not of a ReLU.
-        self.penalised = {
-            index
-            for index, layer in enumerate(spec.layers)
-            if layer.neuron is not None and layer.neuron.kind in SPIKING
-        }
         self.epoch = self.position = 0  # the epoch under way and its finished steps
         self.sums = {"loss": 0.0, "correct": 0, "seen": 0}
         self.order = torch.empty(0, dtype=torch.int64)
@@ -150,7 +148,7 @@ class Trainer:
 
     # ----------------------------------------------------------------------------------------------------- loop
 
-    def run(self) -> tuple[SpikingNetwork, dict[str, Any]]:
+    def run(self) -> tuple[Trainable, dict[str, Any]]:
         """Train to the end.  Returns the network of the last epoch, ready to evaluate, and the run log."""
         model = self._model()
         while self.epoch < self.options.epochs:
@@ -185,10 +183,11 @@ class Trainer:
         if folded and not network.folded and self.average is not None:
             self.average.copy_to(network)
         network.folded = folded
-        network.train(not folded)
         if self.position == 0:
             self.order = torch.randperm(self.count, generator=self.generator)
             self.sums = {"loss": 0.0, "correct": 0, "seen": 0}
+            self._calibrate()
+        network.train(not folded)
         while self.position < self.steps_per_epoch:
             self._step(model)
             self.position += 1
@@ -237,7 +236,7 @@ class Trainer:
         means: list[Tensor] = []
 
         def observe(index: int, _: Tensor, pooled: Tensor) -> None:
-            if index in self.penalised:
+            if self.network.fires_spikes(index):  # the activity of a ReLU costs nothing
                 means.append(pooled.float().mean())
 
         low = options.precision == "bfloat16" and not self.network.folded
@@ -288,9 +287,41 @@ class Trainer:
         model: nn.Module = self.network
         if self.options.compile:
             model = cast(nn.Module, torch.compile(model))
-        return self.processes.wrap(model)
+        # A leak that is learned has no gradient at one timestep.
+        learns_leak = any(name.endswith(".leak") for name, _ in self.network.named_parameters())
+        return self.processes.wrap(model, unused=learns_leak)
 
-    def _teacher(self) -> SpikingNetwork | None:
+    def _start(self) -> None:
+        """Take over the weights of another checkpoint and set thresholds by their currents, if the recipe says so."""
+        options = self.options
+        if options.start:
+            source, _ = load_checkpoint(Path(options.start))
+            if options.fuse and isinstance(source, SpikingNetwork):
+                source = fuse_batch_norm(source)
+            transfer(source.to(self.device), self.network)
+        if options.calibrate and isinstance(self.network, SpikingNetwork):
+            initialise_thresholds(
+                self.network,
+                self._images(torch.arange(min(CALIBRATION_IMAGES, self.count))),
+                percentile=options.calibrate,
+                factor=options.calibrate_factor,
+            )
+
+    @torch.no_grad()
+    def _calibrate(self) -> None:
+        """Take the scales of log-quantised ReLUs from the first batches of an epoch."""
+        if not any(isinstance(module, LogReLU) for module in self.network.modules()):
+            return
+        self.network.eval()
+        batch = self.options.batch
+        with calibrating(self.network):
+            for index in range(min(self.options.calibrate_batches, self.steps_per_epoch)):
+                self.network(self._images(self.order[index * batch : (index + 1) * batch]))
+
+    def _images(self, chosen: Tensor) -> Tensor:
+        return network_input(self.data.train.take(chosen).to(self.device))
+
+    def _teacher(self) -> Trainable | None:
         if not self.options.teacher:
             return None
         teacher, _ = load_checkpoint(Path(self.options.teacher))
@@ -354,9 +385,7 @@ class Trainer:
         return True
 
 
-def run_recipe(
-    recipe: Recipe, data: DataSet, **options: Any
-) -> tuple[SpikingNetwork, dict[str, Any]]:
+def run_recipe(recipe: Recipe, data: DataSet, **options: Any) -> tuple[Trainable, dict[str, Any]]:
     """Train a recipe from its beginning; see `Trainer`."""
     return Trainer(recipe, data, **options).run()
 
