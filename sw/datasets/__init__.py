@@ -1,18 +1,26 @@
 """Data sets from their publishers' files: `load` reads any of them by its name."""
 
+import dataclasses
 import inspect
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from sw.datasets.cifar import load_cifar10, load_cifar100
+from sw.datasets.cifar10dvs import load_cifar10dvs
 from sw.datasets.common import DataError, DataSet
+from sw.datasets.gesture import load_gesture
 from sw.datasets.mnist import load_mnist
+from sw.datasets.nmnist import load_nmnist
+from sw.datasets.recordings import Framing
 
 LOADERS: dict[str, Callable[..., DataSet]] = {
     "mnist": load_mnist,
     "cifar10": load_cifar10,
     "cifar100": load_cifar100,
+    "nmnist": load_nmnist,
+    "cifar10-dvs": load_cifar10dvs,
+    "dvs128-gesture": load_gesture,
 }
 
 
@@ -29,7 +37,9 @@ def load(
         raise DataError(f"{name!r} is not a known data set; known are {', '.join(LOADERS)}")
     if validation is not None:
         options["validation"] = validation
-    known = [option for option in inspect.signature(LOADERS[name]).parameters if option != "folder"]
+    known = list(inspect.signature(LOADERS[name]).parameters)[1:]
+    if known[-1] == "framing":
+        known[-1:] = [field.name for field in dataclasses.fields(Framing)]
     for option in options:
         if option not in known:
             raise DataError(f"{name} has no option {option!r}; its options are {', '.join(known)}")

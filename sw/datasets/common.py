@@ -8,6 +8,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from sw.network import Coding
+
+PIXELS = Coding(kind="multi-level", levels=255)
 DEFAULT_FOLDER = Path("data")  # where data sets are looked for when no folder is given
 
 
@@ -100,6 +103,7 @@ class DataSet:
         classes: how many.
         train, validation, test: disjoint; the test images are used once, at the end of a run.
         scale: what one unit of a stored value is worth to the network: 1/255 for pixels, 1 for event counts.
+        coding: how stored values travel in hardware, and so how large they are.
         note: what a reader of a figure has to know about these files, or "".
     """
 
@@ -109,6 +113,7 @@ class DataSet:
     validation: Split
     test: Split
     scale: float = 1 / 255
+    coding: Coding = PIXELS
     note: str = ""
     provenance: dict[str, object] = field(default_factory=dict)
 
