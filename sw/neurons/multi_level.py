@@ -3,13 +3,13 @@
 At one level it is the binary integrate-and-fire neuron, with a leak the leaky one.
 """
 
-from functools import partial
+from functools import partial, reduce
 
 import torch
 from torch import Tensor
 
 from sw.neurons.neuron import Leak, SpikingNeuron, check_choice, check_count, decay
-from sw.neurons.surrogate import Fired, fire, sigmoid_bump, window
+from sw.neurons.surrogate import Fired, fire, sigmoid_bump_, window
 
 BOUNDARIES = ("closed", "open")
 CHARGES = ("once", "repeated")
@@ -115,18 +115,16 @@ def _pull(
     if surrogate == "triangle":  # triangles of half-width 1 at 1..N add up to a trapezium
         return torch.minimum(kept, levels + 1 - kept).clamp_(0, 1).mul_(gamma).mul_(grad)
     if surrogate == "sigmoid":
-        slope = sigmoid_bump(kept - 1, alpha)
+        slope = sigmoid_bump_(kept - 1, alpha)
         for n in range(2, levels + 1):
-            slope += sigmoid_bump(kept - n, alpha)
+            slope += sigmoid_bump_(kept - n, alpha)
         return slope.mul_(grad)
     z = _count_(kept.clone(), boundary).clamp_(0, levels)
-    bumps = [sigmoid_bump(kept - 1 - z.clamp(max=n), alpha) for n in range(levels)]
+    bumps = (sigmoid_bump_((kept - 1).sub_(z.clamp(max=n)), alpha) for n in range(levels))
     if surrogate == "unrolled-detached":
-        return sum(bumps[1:], start=bumps[0]).mul_(grad)
-    silent = 1 - bumps[0]
-    for bump in bumps[1:]:
-        silent *= 1 - bump
-    return (1 - silent).mul_(grad)
+        return reduce(Tensor.add_, bumps).mul_(grad)
+    silent = reduce(Tensor.mul_, (bump.neg_().add_(1) for bump in bumps))
+    return silent.neg_().add_(1).mul_(grad)
 
 
 class MultiLevelIF(SpikingNeuron):

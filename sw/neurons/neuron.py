@@ -1,6 +1,8 @@
 """What all spiking neurons share: a threshold, a leak, and the loop over the timesteps."""
 
 from collections.abc import Callable
+from math import inf
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -17,9 +19,20 @@ def decay(v: Tensor, leak: Leak) -> Tensor:
     return v if isinstance(leak, float) and leak == 1.0 else v * leak
 
 
+class _Limit(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, parameter: Tensor, low: float, high: float) -> Tensor:
+        return parameter.clamp(low, high)
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None]:
+        return grad, None, None
+
+
 def limit(parameter: Tensor, low: float, high: float) -> Tensor:
     """A parameter kept in low..high; its gradient is 1 everywhere, so that it can return from outside."""
-    return parameter + (parameter.clamp(low, high) - parameter).detach()
+    limited: Tensor = _Limit.apply(parameter, low, high)
+    return limited
 
 
 def check_choice(name: str, value: str, choices: tuple[str, ...]) -> None:
@@ -84,12 +97,12 @@ class SpikingNeuron(nn.Module):
         """
         theta = threshold
         if theta is None:
-            theta = limit(self.threshold, LEAST_THRESHOLD, float("inf"))
+            theta = limit(self.threshold, LEAST_THRESHOLD, inf)
         if leak is None:
             leak = limit(self.leak, 0.0, 1.0) if isinstance(self.leak, Tensor) else self.leak
         spikes: list[Tensor] = []
         v: Tensor | None = None
         for current in x:
             z, v = self.step(current, v, theta, leak, len(spikes) + 1 < len(x))
-            spikes.append(z)
+            spikes.append(z.to(x.dtype))
         return spikes[0][None] if len(spikes) == 1 else torch.stack(spikes)

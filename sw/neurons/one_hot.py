@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from sw.neurons.neuron import Leak, SpikingNeuron, check_choice, check_count, decay
-from sw.neurons.surrogate import Fired, fire, sigmoid_bump, triangle_bump
+from sw.neurons.surrogate import Fired, fire, sigmoid_bump_, triangle_bump_
 
 BOUNDARIES = ("closed", "open")
 RESETS = ("soft", "hard")
@@ -114,9 +114,10 @@ def pull_lanes(
 
     def bump(s: int) -> Tensor:
         if surrogate == "merged-sigmoid":
-            return sigmoid_bump((ratio - (1 << s)) / top, alpha).mul_((1 << s) / top)
-        x = ratio / (1 << s) - 1
-        return sigmoid_bump(x, alpha) if surrogate == "sigmoid" else triangle_bump(x, gamma)
+            x = (ratio - (1 << s)).div_(top)
+            return sigmoid_bump_(x, alpha).mul_((1 << s) / top)
+        x = ratio.div(1 << s).sub_(1)
+        return sigmoid_bump_(x, alpha) if surrogate == "sigmoid" else triangle_bump_(x, gamma)
 
     slope = bump(0)
     for s in range(1, lanes):

@@ -6,6 +6,7 @@ mask defeats vectorised code when the backward pass is compiled.
 """
 
 from collections.abc import Callable
+from math import inf
 from typing import Any
 
 import torch
@@ -25,21 +26,20 @@ class _Fire(torch.autograd.Function):
     ) -> Tensor:
         level, kept = rule(u / threshold)
         ctx.save_for_backward(kept, threshold, u if ctx.needs_input_grad[1] else None)
-        ctx.pull = pull
-        return level.to(u.dtype)
+        ctx.pull, ctx.dtype = pull, u.dtype
+        return level
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor | None, None, None]:
         kept, threshold, u = ctx.saved_tensors
-        by_ratio = ctx.pull(kept, grad if kept is None else grad.to(kept.dtype))
-        by_u = by_ratio.div_(threshold)
+        by_u = ctx.pull(kept, grad).div_(threshold)
         by_threshold = None
         if u is not None:
             product = by_u * u.to(
                 threshold.dtype
             )  # a sum over a layer needs more than half precision
             by_threshold = product.sum_to_size(threshold.shape).neg_().div_(threshold)
-        return by_u.to(grad.dtype), by_threshold, None, None
+        return by_u.to(ctx.dtype), by_threshold, None, None
 
 
 def fire(
@@ -48,7 +48,7 @@ def fire(
     rule: Callable[[Tensor], Fired],
     pull: Callable[[Tensor, Tensor], Tensor],
 ) -> Tensor:
-    """Levels z(U / theta) in u's dtype, with dz/dU = slope / theta and dz/dtheta = -(U / theta) dz/dU.
+    """Levels z(U / theta), with dz/dU = slope / theta and dz/dtheta = -(U / theta) dz/dU.
 
     Parameters
         u: potential, any shape, float.
@@ -60,7 +60,7 @@ def fire(
     return z
 
 
-def window(grad: Tensor, count: Tensor, low: int, high: int) -> Tensor:
+def window(grad: Tensor, count: Tensor, low: float = -inf, high: float = inf) -> Tensor:
     """grad where the whole number `count` is in low..high, else 0."""
     if torch.compiler.is_compiling():
         outside = count.clamp(low, high).sub(count).abs().clamp(max=1)
@@ -70,12 +70,12 @@ def window(grad: Tensor, count: Tensor, low: int, high: int) -> Tensor:
     return masked
 
 
-def sigmoid_bump(x: Tensor, alpha: float) -> Tensor:
-    """alpha s (1 - s) with s = sigmoid(alpha x): a bump of area 1 and height alpha / 4."""
-    s = torch.sigmoid(x * alpha)
-    return s.sub_(s * s).mul_(alpha)
+def sigmoid_bump_(x: Tensor, alpha: float) -> Tensor:
+    """alpha s (1 - s) with s = sigmoid(alpha x), in place of x: a bump of area 1 and height alpha / 4."""
+    s = x.mul_(alpha).sigmoid_()
+    return s.addcmul_(s, s, value=-1).mul_(alpha)
 
 
-def triangle_bump(x: Tensor, gamma: float) -> Tensor:
-    """gamma max(0, 1 - |x|): a bump of area and height gamma."""
-    return x.abs().neg_().add_(1).clamp_(min=0).mul_(gamma)
+def triangle_bump_(x: Tensor, gamma: float) -> Tensor:
+    """gamma max(0, 1 - |x|), in place of x: a bump of area and height gamma."""
+    return x.abs_().sub_(1).clamp_(max=0).mul_(-gamma)
