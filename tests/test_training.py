@@ -11,6 +11,8 @@ import torch
 
 from support_training import DATA
 from sw import train as command
+from sw.datasets.augment import check_steps
+from sw.datasets.common import DataError, DataSet, TensorSplit
 from sw.training.checkpoint import load_checkpoint, save_checkpoint
 from sw.training.recipe import Recipe, RecipeError, load_recipe, make_recipe, shipped
 from sw.training.trainer import Trainer, run_recipe, with_seed
@@ -45,11 +47,24 @@ def strip(log: dict[str, Any]) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("name", shipped())
-def test_shipped_recipes(name: str) -> None:
+def test_shipped_recipes(name: str, tmp_path: Path) -> None:
     """Every shipped recipe can be read, and so can its twin."""
     found = load_recipe(name, ["training.epochs=7"])
     assert found.name == name and found.training.epochs == 7
-    assert found.twin().network["neuron"] == {"kind": "relu"}
+    shapes = {"mnist": (1, 28, 28), "cifar10": (3, 32, 32), "cifar100": (3, 32, 32)}
+    shapes |= {"imagenet": (3, 224, 224), "nmnist": (found.data.get("frames"), 2, 34, 34)}
+    pixels = 48 if found.network["kind"] == "vggsnn" else 128
+    events = (found.data.get("frames"), 2, pixels, pixels)
+    images = torch.zeros((1, *shapes.get(found.data["set"], events)), dtype=torch.uint8)
+    split = TensorSplit(images, torch.zeros(1, dtype=torch.int64))
+    data = DataSet(found.data["set"], 10, split, split, split)
+    for made in (found, found.twin()):
+        spec = made.spec(data)
+        assert made.training.folded_epochs == 0 or spec.foldable
+    check_steps(found.augmentation)
+    with pytest.raises(DataError) as caught:  # of the files, not of the options
+        command.load_data(found, tmp_path)
+    assert "option" not in str(caught.value)
 
 
 def test_bases_and_overrides(tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from sw.datasets.augment import augment
+from sw.datasets.augment import augment, check_steps
 from sw.datasets.common import DataSet, Draw, Split
 from sw.datasets.mixing import mixup
 from sw.models.spiking import SpikingNetwork
@@ -117,6 +117,7 @@ class Trainer:
         self.processes = processes or Processes()
         self.device, self.state_path = self.processes.device, state
         self.report, self.advance = report, advance
+        check_steps(recipe.augmentation)
         self.digest = source_digest()
         torch.set_num_threads(self.options.threads)
         torch.manual_seed(self.options.seed)
