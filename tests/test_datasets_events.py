@@ -167,7 +167,7 @@ def test_gesture(tmp_path: Path) -> None:
     data = load("dvs128-gesture", tmp_path, validation=4, frames=5)
     assert (len(data.train), len(data.validation), len(data.test)) == (18, 4, 11)
     assert data.classes == 11 and data.test.labels.tolist() == list(range(11))
-    assert data.note == "a part of DVS128 Gesture: 2 of 98 training and 1 of 24 test recordings"
+    assert data.note == "a part of DVS128 Gesture: 2 of 98 training and 1 of 24 test trials"
     for split in (data.train, data.validation, data.test):
         images = images_of(split)
         assert (images.sum((2, 3, 4)) == 10).all()

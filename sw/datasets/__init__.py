@@ -10,6 +10,7 @@ from sw.datasets.cifar import load_cifar10, load_cifar100
 from sw.datasets.cifar10dvs import load_cifar10dvs
 from sw.datasets.common import DataError, DataSet
 from sw.datasets.gesture import load_gesture
+from sw.datasets.imagenet import load_imagenet
 from sw.datasets.mnist import load_mnist
 from sw.datasets.nmnist import load_nmnist
 from sw.datasets.recordings import Framing
@@ -18,6 +19,7 @@ LOADERS: dict[str, Callable[..., DataSet]] = {
     "mnist": load_mnist,
     "cifar10": load_cifar10,
     "cifar100": load_cifar100,
+    "imagenet": load_imagenet,
     "nmnist": load_nmnist,
     "cifar10-dvs": load_cifar10dvs,
     "dvs128-gesture": load_gesture,

@@ -1,5 +1,6 @@
 """What every data set is to the rest: three splits of uint8 images or frames, with labels."""
 
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
@@ -66,6 +67,22 @@ class TensorSplit:
 
     def to(self, device: torch.device | str) -> "TensorSplit":
         return TensorSplit(self.images.to(device), self.labels.to(device))
+
+
+def batches_of(
+    split: Split, batches: Sequence[Tensor], *, epoch: int | None = None
+) -> Iterator[Tensor]:
+    """The images of each of `batches`, int64 indices (n,), one after the other, uint8 (n, *shape).
+
+    A split of files decodes them ahead of time, and for the training `epoch` gives random windows, see
+    `sw.datasets.imagenet.ImageFiles.stream`; for any other split it is `take`.
+    """
+    stream = getattr(split, "stream", None)
+    if stream is not None:
+        yield from stream(batches, epoch)
+    else:
+        for batch in batches:
+            yield split.take(batch)
 
 
 def split_off(split: TensorSplit, count: int) -> tuple[TensorSplit, TensorSplit]:

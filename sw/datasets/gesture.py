@@ -103,5 +103,7 @@ def load_gesture(folder: Path | None, *, validation: int | None = None, **framin
         test=parts[1],
         scale=frames.scale,
         coding=frames.coding,
-        note=part_note("DVS128 Gesture", found, {part: n for part, (_, n) in LISTS.items()}),
+        note=part_note(
+            "DVS128 Gesture", found, {part: count for part, (_, count) in LISTS.items()}, "trials"
+        ),
     )

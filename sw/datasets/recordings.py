@@ -143,9 +143,11 @@ def mixed_order(count: int) -> list[int]:
     return order
 
 
-def part_note(name: str, found: dict[str, int], published: dict[str, int]) -> str:
-    """The note of a data set with another number of recordings (or trials) in a part than is published, else ""."""
+def part_note(
+    name: str, found: dict[str, int], published: dict[str, int], things: str = "recordings"
+) -> str:
+    """The note of a data set with another number of things in a part than is published, else ""."""
     if all(found[part] == published[part] for part in published):
         return ""
     counts = " and ".join(f"{found[part]:,} of {published[part]:,} {part}" for part in published)
-    return f"a part of {name}: {counts} recordings"
+    return f"a part of {name}: {counts} {things}"
