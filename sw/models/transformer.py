@@ -21,7 +21,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from sw.neurons import MultiLevelIF, OneHotMLIF
+from sw.neurons import MultiLevelIF
+from sw.neurons.variants import variant
 
 Observer = Callable[[int, Tensor, Tensor], None]
 
@@ -43,25 +44,13 @@ class Neurons:
 def neurons(kind: str, levels: int = 3, **options: Any) -> Neurons:
     """Neurons by name: "C" and "D" of paper 2 (levels = S lanes), "multi-level" of paper 1 (N levels), or "relu".
 
-    C and D: normalised one-hot lanes, U = V/2 + x/2, hard reset, fixed threshold; C is open below and closed above,
-    with a sigmoid surrogate for every lane (CIFAR); D is closed below and open above, with one for the merged level
-    (ImageNet).  A multi-level neuron spreads its N levels over the range in which C fires, up to 2 of the batch
-    norm's output; its threshold is learned.
+    C and D are sw.neurons.variants' (CIFAR, ImageNet): normalised lanes, U = V/2 + x/2, fixed threshold.  A multi-level
+    neuron spreads its N levels over the range in which C fires, up to 2 of the batch norm's output, and learns it.
 
     options: further arguments of the neuron's constructor, see sw.neurons.  Raises ValueError for an unknown name.
     """
     if kind in ("C", "D"):
-        given = {
-            "leak": 0.5,
-            "reset": "hard",
-            "boundary": "open" if kind == "C" else "closed",
-            "normalised": True,
-            "input_decay": True,
-            "surrogate": "sigmoid" if kind == "C" else "merged-sigmoid",
-            "learn_threshold": False,
-            **options,
-        }
-        return Neurons(lambda threshold: OneHotMLIF(levels, threshold=threshold, **given))
+        return Neurons(lambda threshold: variant(kind, levels, threshold=threshold, **options))
     if kind == "multi-level":
         return Neurons(
             lambda threshold: MultiLevelIF(levels, threshold=2 * threshold / levels, **options),
