@@ -1,26 +1,23 @@
-"""Speed of the multi-level neuron: closed form, unrolled micro-steps and ReLU, forward and backward, in one run.
+"""Speed of the multi-level neuron in closed form, against loops, ReLU and other libraries, in one run.
 
-    python -m sw.benchmark --elements 8388608 --levels 4
+    python -m sw.benchmark --compile --peers --network
 
-The cases take turns, and a time counts only if the system did not take the processor away meanwhile (as far as there
-are such times), so that other programs matter little; ratios of medians are the result.  The times depend on the
-memory allocator (large tensors given back to the system after every call cost more than the arithmetic), so the
-settings that were in force are part of the output.
+Neurons are timed forward and backward; with --network a small VGG trains with each of them.  The cases take turns, and
+a time counts only if the system did not take the processor away meanwhile (as far as there are such times), so that
+other programs matter little; medians of the rounds' ratios are the result.  The times depend on the memory allocator
+(large tensors given back to the system after every call cost more than the arithmetic), so the program starts itself
+again with settings that keep memory, unless they are set or --as-is is given, and prints what was in force.
 """
 
-import os
-
-os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-os.environ.setdefault("GOMP_SPINCOUNT", "0")
-
 import argparse
-import dataclasses
+import os
 import platform
 import resource
 import statistics
 import sys
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -29,99 +26,126 @@ from rich.console import Console
 from rich.table import Table
 from torch import Tensor
 
-from sw.files import write_json
-from sw.neurons import multi_level_step
-
-ALLOCATOR = (
-    "MALLOC_MMAP_THRESHOLD_",
-    "MALLOC_TRIM_THRESHOLD_",
-    "MALLOC_TOP_PAD_",
-    "GLIBC_TUNABLES",
-    "THP_MEM_ALLOC_ENABLE",
-    "LD_PRELOAD",
-    "OMP_WAIT_POLICY",
-    "GOMP_SPINCOUNT",
+from sw.benchmark_cases import (
+    RELU,
+    NeuronCase,
+    network_cases,
+    neuron_cases,
+    peers_missing,
+    reference_name,
 )
-Case = Callable[[Tensor], Tensor]
+from sw.files import write_json
+
+# For the GNU C library: keep freed memory, in huge pages.  For OpenMP: waiting threads leave the processor.
+SETTINGS = {
+    "GLIBC_TUNABLES": "glibc.malloc.hugetlb=1",
+    "MALLOC_MMAP_THRESHOLD_": str(1 << 30),
+    "MALLOC_TRIM_THRESHOLD_": str(1 << 32),
+    "MALLOC_TOP_PAD_": str(1 << 28),
+    "OMP_WAIT_POLICY": "PASSIVE",
+    "GOMP_SPINCOUNT": "0",
+}
+LIMITS = {
+    "elements": (1024, 1 << 30),
+    "levels": (1, 15),
+    "repeats": (1, 1000),
+    "threads": (1, 1024),
+    "batch": (2, 4096),
+}
+WARM_UP = 2
 
 
-class _Spike(torch.autograd.Function):
-    """A binary spike at potential 1 with the sigmoid surrogate: the neuron of the unrolled loop."""
+class Clock:
+    """Times of cases that take turns: one row of a table per round, with what the system interrupted marked."""
 
-    @staticmethod
-    def forward(ctx: Any, h: Tensor) -> Tensor:
-        ctx.save_for_backward(h)
-        return (h >= 1).to(h.dtype)
+    def __init__(self) -> None:
+        self.times: dict[str, list[tuple[int, bool]]] = {}
 
-    @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> Tensor:
-        (h,) = ctx.saved_tensors
-        s = torch.sigmoid((h - 1) * 5)
-        return grad * 5 * s * (1 - s)
-
-
-def micro_steps(x: Tensor, levels: int) -> Tensor:
-    """The multi-level neuron as the paper draws it: one charge N * x, then N times fire and discharge.
-
-    Its level is the closed form's; its gradient is not quite: a micro-step that stays silent repeats the bump of the
-    last threshold, where the closed form has the bumps of the thresholds above.
-
-    x: any shape, float.  Returns the level, the number of micro-steps that fired.
-    """
-    h = x * levels
-    level = torch.zeros_like(x)
-    for _ in range(levels):
-        spike: Tensor = _Spike.apply(h)
-        h = h - spike.detach()
-        level = level + spike
-    return level
-
-
-def cases(levels: int, compiled: bool) -> dict[str, Case]:
-    """Name -> function of a leaf tensor."""
-    one = torch.tensor(1.0)
-
-    def closed(surrogate: str) -> Case:
-        def step(x: Tensor) -> Tensor:
-            options: dict[str, Any] = {"levels": levels, "charge": "repeated"}
-            return multi_level_step(x, None, one, surrogate=surrogate, **options)[0]
-
-        return step
-
-    def unrolled(x: Tensor) -> Tensor:
-        return micro_steps(x, levels)
-
-    result: dict[str, Case] = {
-        "closed form, straight-through": closed("straight-through"),
-        "closed form, sigmoid": closed("sigmoid"),
-        f"{levels} micro-steps, sigmoid": unrolled,
-        "torch.relu": torch.relu,
-    }
-    if compiled:
-        result |= {f"{name}, compiled": torch.compile(case) for name, case in list(result.items())}
-    return result
-
-
-@dataclasses.dataclass
-class _Times:
-    """Nanoseconds of one case; those that the system interrupted apart."""
-
-    whole: list[float] = dataclasses.field(default_factory=list)
-    interrupted: list[float] = dataclasses.field(default_factory=list)
-
-    def measure(self, work: Callable[[], Any], *, keep: bool) -> None:
+    def measure(self, name: str, work: Callable[[], Any]) -> None:
         switches = resource.getrusage(resource.RUSAGE_SELF).ru_nivcsw
         start = time.perf_counter_ns()
         result = work()
         elapsed = time.perf_counter_ns() - start
         del result
-        same = resource.getrusage(resource.RUSAGE_SELF).ru_nivcsw == switches
-        if keep:
-            (self.whole if same else self.interrupted).append(elapsed)
+        whole = resource.getrusage(resource.RUSAGE_SELF).ru_nivcsw == switches
+        self.times.setdefault(name, []).append((elapsed, whole))
 
-    @property
-    def median(self) -> float:
-        return statistics.median(self.whole or self.interrupted)
+    def median(self, name: str) -> float:
+        """Nanoseconds, of the uninterrupted rounds if there are any."""
+        rounds = self.times[name][WARM_UP:]
+        return statistics.median([t for t, whole in rounds if whole] or [t for t, _ in rounds])
+
+    def ratio(self, name: str, other: str) -> float:
+        """Median of time(name) / time(other), of the rounds in which neither was interrupted if there are any."""
+        pairs = list(zip(self.times[name], self.times[other], strict=True))[WARM_UP:]
+        whole = [(a, b) for a, b in pairs if a[1] and b[1]]
+        return statistics.median(a[0] / b[0] for a, b in whole or pairs)
+
+    def whole(self, name: str) -> int:
+        """How many rounds were not interrupted."""
+        return sum(whole for _, whole in self.times[name][WARM_UP:])
+
+
+def benchmark_neurons(
+    elements: int, levels: int, repeats: int, *, compiled: bool, peers: bool
+) -> list[dict[str, Any]]:
+    """Nanoseconds per neuron of every case, forward, and forward with backward; T timesteps count as one neuron."""
+    cases = neuron_cases(levels, compiled=compiled, peers=peers)
+    generator = torch.Generator().manual_seed(0)
+    steps = max(case.steps for case in cases)
+    x = torch.randn(steps, elements, generator=generator).mul_(0.35).add_(0.25)
+    grad = torch.randn(steps, elements, generator=generator)
+    leaf = x.clone().requires_grad_()
+    forward, both = Clock(), Clock()
+
+    def forwards(case: NeuronCase) -> Tensor:
+        with torch.no_grad():
+            return case.function(x[: case.steps])
+
+    def forwards_and_backwards(case: NeuronCase) -> Tensor:
+        part = leaf.detach()[: case.steps].requires_grad_()
+        levels = case.function(part)
+        return torch.autograd.grad(levels, part, grad[: case.steps].view(levels.shape))[0]
+
+    for _ in range(repeats + WARM_UP):
+        for case in cases:
+            forward.measure(case.name, partial(forwards, case))
+            both.measure(case.name, partial(forwards_and_backwards, case))
+    return [
+        {
+            "case": case.name,
+            "forward_ns": round(forward.median(case.name) / elements, 3),
+            "forward_backward_ns": round(both.median(case.name) / elements, 3),
+            "speed_up_over_micro_steps": round(both.ratio(reference_name(levels), case.name), 2),
+            "times_relu": round(both.ratio(case.name, RELU), 2),
+            "uninterrupted": both.whole(case.name),
+        }
+        for case in cases
+    ]
+
+
+def benchmark_networks(
+    levels: int, batch: int, repeats: int, *, compiled: bool, peers: bool
+) -> list[dict[str, Any]]:
+    """Images a second in training the small VGG, with every neuron and precision."""
+    cases = network_cases(levels, batch, compiled=compiled, peers=peers)
+    clock = Clock()
+    for _ in range(repeats + WARM_UP):
+        for case in cases:
+            clock.measure(f"{case.precision} {case.name}", case.train)
+    rows = []
+    for case in cases:
+        name = f"{case.precision} {case.name}"
+        rows.append(
+            {
+                "case": case.name,
+                "precision": case.precision,
+                "images_per_second": round(batch * 1e9 / clock.median(name), 1),
+                "speed_of_relu": round(clock.ratio(f"{case.precision} {RELU}", name), 3),
+                "uninterrupted": clock.whole(name),
+            }
+        )
+    return rows
 
 
 def benchmark(
@@ -130,60 +154,33 @@ def benchmark(
     levels: int = 4,
     repeats: int = 11,
     threads: int = 2,
+    batch: int = 32,
     compiled: bool = False,
+    peers: bool = False,
+    network: bool = False,
 ) -> dict[str, Any]:
-    """Median nanoseconds per element of every case, forward, and forward with backward.
-
-    Raises ValueError with one sentence for values out of range.
-    """
-    limits = {
-        "elements": (1024, 1 << 30),
-        "levels": (1, 15),
-        "repeats": (1, 1000),
-        "threads": (1, 1024),
+    """Every figure of the tables.  Raises ValueError with one sentence for values out of range or missing peers."""
+    given = {
+        "elements": elements,
+        "levels": levels,
+        "repeats": repeats,
+        "threads": threads,
+        "batch": batch,
     }
-    given = {"elements": elements, "levels": levels, "repeats": repeats, "threads": threads}
-    for name, (low, high) in limits.items():
+    for name, (low, high) in LIMITS.items():
         if not low <= given[name] <= high:
             raise ValueError(f"--{name} must be in {low}..{high}, not {given[name]}")
+    if peers and (sentence := peers_missing()):
+        raise ValueError(sentence)
     torch.set_num_threads(threads)
-    generator = torch.Generator().manual_seed(0)
-    x = torch.randn(elements, generator=generator) * 0.35 + 0.25
-    grad = torch.randn(elements, generator=generator)
-    table = cases(levels, compiled)
-    leaf = x.clone().requires_grad_()
-    forward = {name: _Times() for name in table}
-    both = {name: _Times() for name in table}
-    for repeat in range(repeats + 2):  # two rounds warm up
-        for name, case in table.items():
-
-            def forwards(case: Case = case) -> Tensor:
-                with torch.no_grad():
-                    return case(x)
-
-            def forwards_and_backwards(case: Case = case) -> Tensor:
-                return torch.autograd.grad(case(leaf), leaf, grad)[0]
-
-            forward[name].measure(forwards, keep=repeat >= 2)
-            both[name].measure(forwards_and_backwards, keep=repeat >= 2)
-    reference, relu = both[f"{levels} micro-steps, sigmoid"].median, both["torch.relu"].median
-    rows = [
-        {
-            "case": name,
-            "forward_ns": round(forward[name].median / elements, 3),
-            "forward_backward_ns": round(both[name].median / elements, 3),
-            "speed_up_over_micro_steps": round(reference / both[name].median, 2),
-            "times_relu": round(both[name].median / relu, 2),
-            "uninterrupted": len(both[name].whole),
-        }
-        for name in table
-    ]
+    options: dict[str, bool] = {"compiled": compiled, "peers": peers}
     return {
         **given,
         "torch": str(torch.__version__),
         "machine": f"{platform.machine()}, {os.cpu_count()} processors",
-        "allocator": {name: os.environ[name] for name in ALLOCATOR if name in os.environ},
-        "rows": rows,
+        "settings": {name: os.environ[name] for name in SETTINGS if name in os.environ},
+        "rows": benchmark_neurons(elements, levels, repeats, **options),
+        "network": benchmark_networks(levels, batch, repeats, **options) if network else [],
     }
 
 
@@ -192,52 +189,67 @@ def benchmark(
 EXAMPLES = """examples:
   python -m sw.benchmark
   python -m sw.benchmark --elements 1048576 --levels 10 --json speed.json
-  MALLOC_MMAP_THRESHOLD_=1073741824 MALLOC_TRIM_THRESHOLD_=4294967296 python -m sw.benchmark --compile
+  python -m sw.benchmark --compile --peers --network
 
-The two MALLOC variables keep freed memory in the process (GNU C library); they make every case several times faster.
+The peers are SpikingJelly and sinabs: pip install --no-deps -r tests/oracles.txt
 """
 
 
 def parser() -> argparse.ArgumentParser:
     p = argparse.ArgumentParser(
         prog="python -m sw.benchmark",
-        description="Time the multi-level neuron against its unrolled micro-steps and torch.relu.",
+        description="Time the multi-level neuron against its unrolled micro-steps, ReLU and other libraries.",
         epilog=EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    p.add_argument(
-        "--elements",
-        type=int,
-        default=1 << 23,
-        metavar="N",
-        help="time this many neurons (default: 8388608)",
-    )
-    p.add_argument(
-        "--levels",
-        type=int,
-        default=4,
-        metavar="N",
-        help="give the neuron this many levels (default: 4)",
-    )
-    p.add_argument(
-        "--repeats",
-        type=int,
-        default=11,
-        metavar="N",
-        help="take the median of this many (default: 11)",
-    )
-    p.add_argument(
-        "--threads",
-        type=int,
-        default=2,
-        metavar="N",
-        help="compute on this many threads (default: 2)",
-    )
-    p.add_argument(
-        "--compile", action="store_true", help="time torch.compile of every case too (default: no)"
-    )
+    for name, default, text in (
+        ("elements", 1 << 23, "time this many neurons"),
+        ("levels", 4, "give the neuron this many levels, and binary ones as many timesteps"),
+        ("repeats", 11, "take the median of this many"),
+        ("threads", 2, "compute on this many threads"),
+        ("batch", 32, "train the network on this many images a step"),
+    ):
+        p.add_argument(
+            f"--{name}", type=int, default=default, metavar="N", help=f"{text} (default: {default})"
+        )
+    for name, text in (
+        ("compile", "time torch.compile of every case of ours too (default: no)"),
+        ("peers", "time SpikingJelly and sinabs too (default: no)"),
+        ("network", "time the training of a small VGG too (default: no)"),
+        ("as-is", "leave the memory allocator and OpenMP as they are (default: no)"),
+    ):
+        p.add_argument(f"--{name}", action="store_true", help=text)
     p.add_argument("--json", type=Path, metavar="FILE", help="write every printed figure here too")
     return p
+
+
+def tables(result: dict[str, Any]) -> list[Table]:
+    """The figures to print."""
+    neurons = Table("neuron, ns", "forward", "both", "x loop", "relu = 1", "kept")
+    for row in result["rows"]:
+        neurons.add_row(
+            row["case"],
+            f"{row['forward_ns']:.3f}",
+            f"{row['forward_backward_ns']:.3f}",
+            f"{row['speed_up_over_micro_steps']:.1f}",
+            f"{row['times_relu']:.2f}",
+            f"{row['uninterrupted']}/{result['repeats']}",
+        )
+    networks = Table("training a small VGG", "precision", "images/s", "relu = 1", "kept")
+    for row in result["network"]:
+        networks.add_row(
+            row["case"],
+            row["precision"],
+            f"{row['images_per_second']:.0f}",
+            f"{row['speed_of_relu']:.3f}",
+            f"{row['uninterrupted']}/{result['repeats']}",
+        )
+    printed = [neurons, networks] if result["network"] else [neurons]
+    for table in printed:
+        table.columns[0].no_wrap = True
+        for column in table.columns[1:]:
+            column.justify = "right"
+    return printed
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -248,7 +260,10 @@ def main(argv: Sequence[str] | None = None) -> int:
             levels=arguments.levels,
             repeats=arguments.repeats,
             threads=arguments.threads,
+            batch=arguments.batch,
             compiled=arguments.compile,
+            peers=arguments.peers,
+            network=arguments.network,
         )
         if arguments.json is not None:
             write_json(arguments.json, result)
@@ -259,30 +274,25 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"error: {arguments.json} cannot be written ({error.strerror})", file=sys.stderr)
         return 2
     console = Console()
-    settings = ", ".join(f"{name}={value}" for name, value in result["allocator"].items())
+    settings = ", ".join(f"{name}={value}" for name, value in result["settings"].items())
     console.print(
         f"{result['elements']} neurons, {result['levels']} levels, {result['threads']} threads, "
         f"torch {result['torch']}, {result['machine']}",
         highlight=False,
     )
-    console.print(f"allocator and threads: {settings}", highlight=False)
-    console.print("median nanoseconds per neuron, forward and with backward; x the micro-steps")
-    table = Table("case", "forward", "both", "faster", "relu = 1", "kept")
-    table.columns[0].no_wrap = True
-    for column in table.columns[1:]:
-        column.justify = "right"
-    for row in result["rows"]:
-        table.add_row(
-            row["case"],
-            f"{row['forward_ns']:.3f}",
-            f"{row['forward_backward_ns']:.3f}",
-            f"{row['speed_up_over_micro_steps']:.1f}",
-            f"{row['times_relu']:.2f}",
-            f"{row['uninterrupted']}/{result['repeats']}",
-        )
-    console.print(table)
+    console.print(f"settings: {settings or 'none'}", highlight=False)
+    for table in tables(result):
+        console.print(table)
     return 0
 
 
+def restart_with_settings() -> None:
+    """Starts this process again where settings are missing: they are read only when a process starts."""
+    missing = {name: value for name, value in SETTINGS.items() if name not in os.environ}
+    if missing and not parser().parse_args().as_is:
+        os.execve(sys.executable, [sys.executable, *sys.orig_argv[1:]], os.environ | missing)
+
+
 if __name__ == "__main__":
+    restart_with_settings()
     sys.exit(main())

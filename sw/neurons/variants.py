@@ -2,11 +2,11 @@
 
 They differ in everything that `OneHotMLIF` has a parameter for:
 
-    name  network                         lanes   reset   windows  surrogate                threshold  leak
-    A     VGG16, ResNet20                 2^s     soft    open     triangle 0.3, edge 1.5   learned    learned
-    B     VGGSNN on event cameras         2^s     hard    open     triangle 1, edge 1.5     1          0.5
-    C     transformer, CIFAR              2^s-S+1 hard    open     sigmoid 4, edge 1.5      1          0.5, of x too
-    D     transformer, ImageNet           2^s-S+1 hard    closed   merged sigmoid 4         1          0.5, of x too
+    name  network                  lanes      reset  windows  surrogate               threshold  leak
+    A     VGG16, ResNet20          2^s        soft   open     triangle 0.3, edge 1.5  learned    learned
+    B     VGGSNN on event cameras  2^s        hard   open     triangle 1, edge 1.5    1          0.5
+    C     transformer, CIFAR       2^(s-S+1)  hard   open     sigmoid 4, edge 1.5     1          0.5, of x too
+    D     transformer, ImageNet    2^(s-S+1)  hard   closed   merged sigmoid 4        1          0.5, of x too
 
 The neuron behind the token sum of the transformer's attention has threshold 0.5 in C and D.  The edge of 1.5 adds the
 two edges of a lane's window, where the paper's text and figure subtract them: `variant("A", 3, edge=EDGE_PAPER)`.
