@@ -75,11 +75,36 @@ def test_order_and_names() -> None:
         ({"turn": {}}, "^'turn' is no augmentation; known are shift, roll, flip, cutout, "),
         ({"shift": {"limt": 2}}, "^augmentation shift has no option 'limt'; .* limit, reflect$"),
         ({"flip": {}, "cutout": {}}, "^augmentation cutout needs the option 'size'$"),
+        (
+            {"shift": {"limit": 2.5}},
+            "^limit of augmentation shift must be a whole number, not 2.5$",
+        ),
+        (
+            {"shift": {"limit": True}},
+            "^limit of augmentation shift must be a whole number, not True$",
+        ),
+        ({"shift": {"limit": 2, "reflect": 1}}, "^reflect of .* must be true or false, not 1$"),
+        ({"shift": {"limit": -1}}, "^limit of augmentation shift must be in 0..inf, not -1$"),
+        ({"resize": {"scale": "1"}}, "^scale of augmentation resize must be a number, not '1'$"),
+        ({"resize": {"scale": 1}}, "^scale of augmentation resize must be in 0..0.95, not 1$"),
+        ({"random_resized_crop": {"scale": 0.5}}, "must be a list of two numbers, not 0.5$"),
+        (
+            {"random_resized_crop": {"scale": [0.5, 2]}},
+            "must rise from above 0 to 1.0 at most, not",
+        ),
     ):
         with pytest.raises(DataError, match=words):
             check_steps(steps)
         with pytest.raises(DataError, match=words):
             augment(images, draw_of(8), steps)
+
+
+def test_lists_of_a_recipe() -> None:
+    """A pair may be a list, as TOML has no tuples."""
+    images = images_of(4, 3, 8, 8)
+    steps = {"random_resized_crop": {"scale": [0.5, 1], "ratio": [1.0, 1.0]}}
+    expected = random_resized_crop(images, draw_of(4), scale=(0.5, 1), ratio=(1.0, 1.0))
+    assert torch.equal(augment(images, draw_of(4), steps), expected)
 
 
 def test_shift_reflects() -> None:

@@ -96,6 +96,10 @@ def test_options(tmp_path: Path) -> None:
         load("nmnist", tmp_path, steps=4)
     with pytest.raises(DataError, match="^by must be 'time' or 'count', not 'event'$"):
         load("nmnist", tmp_path, by="event")
+    with pytest.raises(DataError, match="^frames of nmnist must be a whole number, not '4'$"):
+        load("nmnist", tmp_path, frames="4")
+    with pytest.raises(DataError, match="^validation of nmnist must be a whole number, not 0.1$"):
+        load("nmnist", tmp_path, validation=0.1)  # type: ignore[arg-type]
 
 
 # ---------------------------------------------------------------------------------------------------- CIFAR10-DVS

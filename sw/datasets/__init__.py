@@ -1,6 +1,5 @@
 """Data sets from their publishers' files: `load` reads any of them by its name."""
 
-import dataclasses
 import inspect
 from collections.abc import Callable
 from pathlib import Path
@@ -13,6 +12,7 @@ from sw.datasets.gesture import load_gesture
 from sw.datasets.imagenet import load_imagenet
 from sw.datasets.mnist import load_mnist
 from sw.datasets.nmnist import load_nmnist
+from sw.datasets.options import check_options
 from sw.datasets.recordings import Framing
 
 LOADERS: dict[str, Callable[..., DataSet]] = {
@@ -39,10 +39,9 @@ def load(
         raise DataError(f"{name!r} is not a known data set; known are {', '.join(LOADERS)}")
     if validation is not None:
         options["validation"] = validation
-    known = list(inspect.signature(LOADERS[name]).parameters)[1:]
-    if known[-1] == "framing":
-        known[-1:] = [field.name for field in dataclasses.fields(Framing)]
-    for option in options:
-        if option not in known:
-            raise DataError(f"{name} has no option {option!r}; its options are {', '.join(known)}")
+    known = dict(inspect.signature(LOADERS[name]).parameters)
+    del known["folder"]
+    if known.pop("framing", None):
+        known.update(inspect.signature(Framing).parameters)
+    check_options(name, options, known)
     return LOADERS[name](folder, **options)
