@@ -37,12 +37,14 @@ lint: setup
 
 setup: $(VENV)/stamp
 
-# torch comes first and alone, so that its own wheel is chosen before anything else is resolved.
-$(VENV)/stamp: pyproject.toml
+# torch comes first and alone, so that its own wheel is chosen before anything else is resolved.  The oracles of the tests
+# come last and without what they ask for, most of which they do not use.
+$(VENV)/stamp: pyproject.toml tests/oracles.txt
 	@test -n "$(PYTHON)" || { echo "Python 3.11 or newer is needed, none was found; name one with make PYTHON=..." >&2; exit 2; }
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check $(TORCH_OPTIONS) torch==2.13.0
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[train,sim,synth,dev]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps -r tests/oracles.txt
 	touch $@
 
 clean:

@@ -25,7 +25,7 @@ from sw import golden
 from sw.datasets.common import DataError, TensorSplit
 from sw.export import compare
 from sw.files import write_json
-from sw.inputs import load_test
+from sw.inputs import codes_of, load_test
 from sw.models.spiking import SpikingNetwork
 from sw.network import Network, NetworkError, load
 from sw.training.checkpoint import load_checkpoint
@@ -43,7 +43,7 @@ def evaluate(network: Network, split: TensorSplit, batch: int = 500) -> dict[str
     sums = [dict.fromkeys((*counted, "events"), 0.0) for _ in network.layers]
     for start in range(0, len(split), batch):
         images, labels = (
-            split.images[start : start + batch].numpy(),
+            codes_of(network, split.images[start : start + batch].numpy()),
             split.labels[start : start + batch].numpy(),
         )
         trace = golden.run(network, images)

@@ -25,13 +25,11 @@ from torch import Tensor
 from sw import golden
 from sw.datasets.common import DataError, TensorSplit
 from sw.files import write_json
-from sw.inputs import load_test
+from sw.inputs import codes_of, load_test
 from sw.models.spec import NetworkSpec, NeuronSpec
 from sw.models.spiking import SpikingNetwork
-from sw.network import Coding, Layer, Network, NetworkError, Neuron
+from sw.network import Layer, Network, NetworkError, Neuron
 from sw.training.checkpoint import load_checkpoint
-
-PIXELS = Coding(kind="multi-level", levels=255)
 
 
 class ExportError(ValueError):
@@ -79,7 +77,7 @@ def build_network(network: SpikingNetwork, provenance: dict[str, Any] | None = N
     return Network(
         timesteps=network.spec.timesteps,
         input_shape=network.spec.input_shape,
-        input_coding=PIXELS,
+        input_coding=network.spec.input_coding,
         layers=tuple(layers),
         provenance=provenance or {},
     )
@@ -145,7 +143,7 @@ def compare(
                 seen.append(pooled)
 
         scores = network(images.float(), observe)
-        trace = golden.run(artefact, images.numpy())
+        trace = golden.run(artefact, codes_of(artefact, images.numpy()))
         float_correct += int((scores.argmax(1).numpy() == labels).sum())
         integer_correct += int((trace.classes == labels).sum())
         for index, spikes in enumerate(seen):

@@ -32,6 +32,23 @@ def random_frames(network: Network, count: int, density: float, seed: int) -> np
     return np.where(rng.random(shape) < density, levels, 0).astype(np.uint8)
 
 
+def codes_of(network: Network, values: np.ndarray) -> np.ndarray:
+    """The codes that stand for input values, uint8 of the same shape; they differ for one-hot inputs only.
+
+    Raises NetworkError for a value that has no code.
+    """
+    if network.input_coding.kind == "multi-level":
+        return values
+    codes = np.searchsorted(network.input_coding.values, values).astype(np.uint8)
+    known = network.input_coding.values[np.minimum(codes, network.input_coding.levels)]
+    if (known != values).any():
+        raise NetworkError(
+            f"the input value {int(values[known != values][0])} is none of a one-hot coding of "
+            f"{network.input_coding.levels} lanes; encode the recordings with as many lanes"
+        )
+    return codes
+
+
 def load_test(provenance: Mapping[str, Any], folder: Path | None) -> TensorSplit:
     """The test images of the data set that a network was trained on.
 
@@ -66,4 +83,6 @@ def load_inputs(network: Network, folder: Path | None, count: int) -> Inputs:
         frames = random_frames(network, count, network.provenance["density"], seed=1)
         return Inputs(golden.frames_of(network, frames), None)
     split = load_test(network.provenance, folder).first(count)
-    return Inputs(golden.frames_of(network, split.images.numpy()), split.labels.numpy())
+    return Inputs(
+        golden.frames_of(network, codes_of(network, split.images.numpy())), split.labels.numpy()
+    )

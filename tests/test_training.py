@@ -197,7 +197,7 @@ def test_seed_changes_the_result() -> None:
     "options",
     [
         {"loss": "tet"},
-        {"mixup": 0.5, "mixup_epochs": 1},
+        {"mixup": 0.5, "cutmix": 1.0, "mix_epochs": 2},
         {"precision": "bfloat16", "average": 0.9, "smoothing": 0.1},
     ],
     ids=["tet", "mixup", "bfloat16"],

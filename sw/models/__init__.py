@@ -73,10 +73,10 @@ def _transformer(
     for key, target in (("kind", "neuron"), ("levels", "levels")):
         if key in rest:
             chosen[target] = rest.pop(key)
+    given = dataclasses.asdict(task)
+    given.pop("input_coding")
     try:
-        return TransformerSpec(
-            name=name, neuron_options=rest, **chosen, **dataclasses.asdict(task), **options
-        )
+        return TransformerSpec(name=name, neuron_options=rest, **chosen, **given, **options)
     except TypeError as error:
         raise ValueError(f"the options of network {name} do not fit: {error}") from None
 

@@ -185,5 +185,6 @@ def _finish(name: str, built: _Builder, task: Task, *tail: LayerSpec) -> Network
         timesteps=task.timesteps,
         input_shape=task.input_shape,
         input_scale=task.input_scale,
+        input_coding=task.input_coding,
         layers=(*built.layers, *tail),
     )

@@ -2,16 +2,19 @@
 
 from dataclasses import dataclass
 
+from sw.datasets.common import PIXELS
 from sw.models.spec import LayerSpec, NetworkSpec, NeuronSpec
+from sw.network import Coding
 
 
 @dataclass(frozen=True, kw_only=True)
 class Task:
-    """What a network is built for: classes, input (C, H, W), the worth of one input unit, and timesteps."""
+    """What a network is built for: classes, input (C, H, W), worth and coding of its values, timesteps."""
 
     classes: int = 10
     input_shape: tuple[int, int, int] = (3, 32, 32)
     input_scale: float = 1 / 255
+    input_coding: Coding = PIXELS
     timesteps: int = 1
 
 
@@ -78,6 +81,7 @@ def chain(
         timesteps=task.timesteps,
         input_shape=task.input_shape,
         input_scale=task.input_scale,
+        input_coding=task.input_coding,
     )
     _, height, width = body.shapes[-2]
     average = 1 if dense or height != width or layers[-1].pool > 1 else height
@@ -87,6 +91,7 @@ def chain(
         timesteps=task.timesteps,
         input_shape=task.input_shape,
         input_scale=task.input_scale,
+        input_coding=task.input_coding,
     )
 
 
@@ -99,6 +104,7 @@ def mnist_convolutional(
         timesteps=task.timesteps,
         input_shape=task.input_shape,
         input_scale=task.input_scale,
+        input_coding=task.input_coding,
         layers=(
             LayerSpec(kind="conv", channels=12, bits=edge_bits, pool=2, neuron=neuron),
             LayerSpec(kind="conv", channels=24, bits=bits, pool=2, neuron=neuron),
@@ -123,6 +129,7 @@ def perceptron(
         timesteps=task.timesteps,
         input_shape=task.input_shape,
         input_scale=task.input_scale,
+        input_coding=task.input_coding,
         layers=(
             LayerSpec(kind="dense", channels=hidden, bits=bits, neuron=neuron),
             readout(task.classes, bits=edge_bits),

@@ -12,7 +12,9 @@ from typing import Any
 
 from torch import Tensor
 
+from sw.datasets.common import PIXELS
 from sw.models.quantise import floor_through, largest
+from sw.network import Coding
 from sw.neurons import Leak
 
 PIXEL_SCALE = 1 / 255
@@ -150,6 +152,7 @@ class NetworkSpec:
 
     Parameters
         input_scale: what one unit of an input value is worth: 1/255 for pixels, 1 for counts and levels.
+        input_coding: how input values travel in hardware.
     """
 
     name: str
@@ -157,6 +160,7 @@ class NetworkSpec:
     timesteps: int = 1
     input_shape: tuple[int, int, int] = (1, 28, 28)
     input_scale: float = PIXEL_SCALE
+    input_coding: Coding = PIXELS
 
     def __post_init__(self) -> None:
         for index, layer in enumerate(self.layers):
@@ -181,7 +185,14 @@ class NetworkSpec:
             inputs = tuple(layer.get("inputs", ()))
             neuron = None if neuron is None else NeuronSpec(**neuron)
             layers.append(LayerSpec(**{**layer, "neuron": neuron, "inputs": inputs}))
-        return cls(**{**entry, "layers": tuple(layers), "input_shape": tuple(entry["input_shape"])})
+        return cls(
+            **{
+                **entry,
+                "layers": tuple(layers),
+                "input_shape": tuple(entry["input_shape"]),
+                "input_coding": Coding(**entry["input_coding"]),
+            }
+        )
 
     # ------------------------------------------------------------------------------------------------- geometry
 

@@ -61,6 +61,7 @@ def vgg16(
         timesteps=task.timesteps,
         input_shape=task.input_shape,
         input_scale=task.input_scale,
+        input_coding=task.input_coding,
         layers=(*layers, readout(task.classes, bits=bits)),
     )
 
@@ -112,6 +113,7 @@ def vgg16_wide(
         timesteps=task.timesteps,
         input_shape=task.input_shape,
         input_scale=task.input_scale,
+        input_coding=task.input_coding,
         layers=(*layers, replace(readout(task.classes, bits=bits), bias=False)),
     )
 
@@ -142,6 +144,7 @@ def vggsnn(
         timesteps=task.timesteps,
         input_shape=task.input_shape,
         input_scale=task.input_scale,
+        input_coding=task.input_coding,
         layers=(*layers, readout(task.classes, bits=bits)),
     )
 

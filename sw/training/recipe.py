@@ -47,7 +47,8 @@ class Training:
         batch: images per step, over all processes.
         loss: "cross-entropy" of the mean over the timesteps, or "tet", of every timestep.
         smoothing: of the labels.
-        mixup, mixup_epochs: alpha of mixup, 0 for none, and the epochs after which it ends, 0 for never.
+        mixup, cutmix: alpha of the two ways to mix images, 0 for none; mix_probability: share of the batches that are
+            mixed; mix_epochs: the epochs after which it ends, 0 for never.
         activity: weight of the penalty on the mean level of each layer's (pooled) spikes.
         silence: weight of the penalty on biases that fire without input.
         average: decay of the moving average of the weights, 0 for none; the average is what is evaluated and kept.
@@ -69,7 +70,9 @@ class Training:
     loss: str = "cross-entropy"
     smoothing: float = 0.0
     mixup: float = 0.0
-    mixup_epochs: int = 0
+    cutmix: float = 0.0
+    mix_probability: float = 1.0
+    mix_epochs: int = 0
     activity: float = 0.0
     silence: float = 0.0
     average: float = 0.0
@@ -91,7 +94,7 @@ class Training:
             ("epochs", 1),
             ("folded_epochs", 0),
             ("batch", 2),
-            ("mixup_epochs", 0),
+            ("mix_epochs", 0),
             ("calibrate_batches", 1),
             ("threads", 1),
         ):
@@ -103,6 +106,8 @@ class Training:
             ("smoothing", 1.0),
             ("average", 1.0),
             ("mixup", math.inf),
+            ("cutmix", math.inf),
+            ("mix_probability", math.nextafter(1, 2)),
             ("activity", math.inf),
             ("silence", math.inf),
             ("calibrate", 100.0),
@@ -153,6 +158,7 @@ class Recipe:
             classes=data.classes,
             input_shape=(shape[0], shape[1], shape[2]),
             input_scale=data.scale,
+            input_coding=data.coding,
             timesteps=timesteps,
         )
         try:

@@ -8,7 +8,7 @@ import dataclasses
 import hashlib
 import platform
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, cast
 
@@ -16,9 +16,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from sw.datasets.augment import augment, check_steps
-from sw.datasets.common import DataSet, Draw, Split
-from sw.datasets.mixing import mixup
+from sw.datasets.augment import augment, check_steps, mix
+from sw.datasets.common import DataSet, Draw, Split, batches_of
 from sw.models.spiking import SpikingNetwork
 from sw.models.trainable import Trainable, network_of
 from sw.neurons import LogReLU, calibrating
@@ -64,10 +63,9 @@ def evaluate(
         spikes[index] = spikes.get(index, 0.0) + float(pooled.count_nonzero())
         levels[index] = levels.get(index, 0.0) + float(pooled.double().sum())
 
-    for start in range(0, len(split), batch):
-        chosen = torch.arange(start, min(start + batch, len(split)))
-        images = network_input(split.take(chosen).to(device))
-        scores = network(images, observe, pool_first=True)
+    batches = list(torch.arange(len(split)).split(batch)) if len(split) else []
+    for chosen, images in zip(batches, batches_of(split, batches), strict=True):
+        scores = network(network_input(images.to(device)), observe, pool_first=True)
         correct += int((scores.argmax(1).cpu() == split.labels[chosen].cpu()).sum())
     count = max(1, len(split))
     return {
@@ -189,8 +187,8 @@ class Trainer:
             self.sums = {"loss": 0.0, "correct": 0, "seen": 0}
             self._calibrate()
         network.train(not folded)
-        while self.position < self.steps_per_epoch:
-            self._step(model)
+        for whole, images in self._batches():
+            self._step(model, whole, images)
             self.position += 1
             self.advance()
             if time.monotonic() - self._saved > SAVE_SECONDS:
@@ -217,22 +215,35 @@ class Trainer:
         self.save()
         self.report(entry)
 
-    def _step(self, model: nn.Module) -> None:
-        options, batch = self.options, self.options.batch
+    def _batches(self) -> Iterator[tuple[Tensor, Tensor]]:
+        """What is left of the epoch: indices of a whole batch, and the images of this process's share."""
+        batch = self.options.batch
+        wholes = [
+            self.order[position * batch : (position + 1) * batch]
+            for position in range(self.position, self.steps_per_epoch)
+        ]
+        shares = [whole[self.share] for whole in wholes]
+        yield from zip(wholes, batches_of(self.data.train, shares, epoch=self.epoch), strict=True)
+
+    def _step(self, model: nn.Module, whole: Tensor, images: Tensor) -> None:
+        options = self.options
         rate = self.recipe.schedule.rate_at(
             self.epoch * self.steps_per_epoch + self.position, self.steps, self.steps_per_epoch
         )
         set_rate(self.optimiser, rate)
-        whole = self.order[self.position * batch : (self.position + 1) * batch]
-        chosen = whole[self.share]
         draw = Draw(self.generator, len(whole), self.share)
-        labels = self.data.train.labels[chosen].to(self.device)
-        images = self.data.train.take(chosen).to(self.device)
-        images = augment(images.float(), draw, self.recipe.augmentation)
+        labels = self.data.train.labels[whole[self.share]].to(self.device)
+        images = augment(images.to(self.device).float(), draw, self.recipe.augmentation)
         targets = labels
-        if options.mixup and not 0 < options.mixup_epochs <= self.epoch:
-            soft = nn.functional.one_hot(labels, self.data.classes).float()
-            images, targets = mixup(images, soft, draw, alpha=options.mixup)
+        if (options.mixup or options.cutmix) and not 0 < options.mix_epochs <= self.epoch:
+            images, targets = mix(
+                images,
+                nn.functional.one_hot(labels, self.data.classes).float(),
+                draw,
+                mixup_alpha=options.mixup,
+                cutmix_alpha=options.cutmix,
+                probability=options.mix_probability,
+            )
         images = network_input(images)
         means: list[Tensor] = []
 
