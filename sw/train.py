@@ -13,6 +13,7 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 os.environ.setdefault("GOMP_SPINCOUNT", "0")
 
 import argparse
+import dataclasses
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -72,6 +73,9 @@ def parser() -> argparse.ArgumentParser:
         metavar="DIR",
         help="write here (default: runs)",
     )
+    p.add_argument(
+        "--name", metavar="NAME", help="call the run and its files this (default: as the recipe)"
+    )
     p.add_argument("--seed", type=int, metavar="N", help="set training.seed")
     p.add_argument("--epochs", type=int, metavar="N", help="set training.epochs")
     p.add_argument(
@@ -113,6 +117,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         recipe = load_recipe(arguments.recipe, overrides)
         if arguments.twin:
             recipe = recipe.twin()
+        if arguments.name is not None:
+            recipe = dataclasses.replace(recipe, name=arguments.name)
         data = load_data(recipe, arguments.data)
         if arguments.bits is not None:
             recipe = recipe.with_bits(parse_bits(arguments.bits, recipe.spec(data).weighted_count))

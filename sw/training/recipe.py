@@ -184,7 +184,9 @@ class Recipe:
         if "residual" in network:
             network["residual"] = "spiking"  # the shortcut of the ordinary residual network
         network.pop("barrier", None)
-        training = dataclasses.replace(self.training, folded_epochs=0, activity=0.0, silence=0.0)
+        training = dataclasses.replace(
+            self.training, folded_epochs=0, activity=0.0, silence=0.0, calibrate=0.0
+        )
         return dataclasses.replace(
             self, name=f"{self.name}-relu", network=network, training=training
         )
@@ -235,6 +237,8 @@ def make_recipe(name: str, tree: Mapping[str, Any]) -> Recipe:
         typed[key] = _section(key, kind, tree.get(key, {}))
     if "set" not in typed["data"]:
         raise RecipeError("the recipe has no data.set")
+    # TOML has no value for "nothing".
+    typed["network"] = {k: None if v == "none" else v for k, v in typed["network"].items()}
     neuron = typed["network"].get("neuron", {})
     if isinstance(neuron, str):
         typed["network"]["neuron"] = {"kind": neuron}
@@ -288,8 +292,6 @@ def _assign(tree: dict[str, Any], keys: Sequence[str], value: Any) -> None:
 
 
 def _value(text: str) -> Any:
-    if text == "none":
-        return None
     try:
         return tomllib.loads(f"value = {text}")["value"]
     except tomllib.TOMLDecodeError:
