@@ -3,6 +3,9 @@
 import dataclasses
 import json
 import math
+import os
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -21,18 +24,19 @@ MULTI_LEVEL: dict[str, Any] = {"kind": "multi-level", "levels": 4}
 ONE_HOT: dict[str, Any] = {"kind": "one-hot", "levels": 3, "boundary": "open"}
 
 
+def tree(neuron: dict[str, Any] | None = None, **training: Any) -> dict[str, Any]:
+    """The contents of a small recipe."""
+    return {
+        "network": {"kind": "chain", "plan": "4p", "neuron": neuron or MULTI_LEVEL},
+        "data": {"set": "quadrants"},
+        "augmentation": {"distort": {"degrees": 0.0, "scale": 0.05, "shear": 0.0, "move": 0.0}},
+        "schedule": {"rate": 0.02},
+        "training": {"epochs": 3, "folded_epochs": 1, "batch": 32, **training},
+    }
+
+
 def recipe(neuron: dict[str, Any] | None = None, **training: Any) -> Recipe:
-    options = {"epochs": 3, "folded_epochs": 1, "batch": 32, **training}
-    return make_recipe(
-        "small",
-        {
-            "network": {"kind": "chain", "plan": "4p", "neuron": neuron or MULTI_LEVEL},
-            "data": {"set": "quadrants"},
-            "augmentation": {"distort": {"degrees": 0.0, "scale": 0.05, "shear": 0.0, "move": 0.0}},
-            "schedule": {"rate": 0.02},
-            "training": options,
-        },
-    )
+    return make_recipe("small", tree(neuron, **training))
 
 
 def strip(log: dict[str, Any]) -> dict[str, Any]:
@@ -171,6 +175,31 @@ def test_a_killed_run_goes_on_to_the_same_result(
     assert strip(log) == strip(expected_log)
     for name, tensor in expected.state_dict().items():
         assert torch.equal(tensor, found.state_dict()[name]), name
+
+
+@pytest.mark.training
+def test_two_processes_have_the_loss_curve_of_one() -> None:
+    """With augmentation, batch norm and mixing, over halves of the batches."""
+    given = tree({"kind": "relu"}, folded_epochs=0, mixup=0.5, average=0.9)
+    given["network"] |= {"bits": None, "edge_bits": None}
+    found = []
+    for count in (1, 2):
+        launcher = ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={count}"]
+        worker = str(Path(__file__).parent / "training_worker.py")
+        paths = f"{Path(__file__).parent}{os.pathsep}{Path(__file__).parent.parent}"
+        done = subprocess.run(
+            [sys.executable, *launcher, worker, json.dumps(given)],
+            env={**os.environ, "PYTHONPATH": paths},
+            capture_output=True,
+            text=True,
+            timeout=120,
+        )
+        assert done.returncode == 0, done.stderr
+        found.append(json.loads(done.stdout.splitlines()[-1]))
+    assert [result["processes"] for result in found] == [1, 2]
+    for one, two in zip(*(result["epochs"] for result in found), strict=True):
+        assert two["loss"] == pytest.approx(one["loss"], abs=2e-4)
+        assert two["train_accuracy"] == pytest.approx(one["train_accuracy"], abs=0.4)
 
 
 @pytest.mark.training
