@@ -9,7 +9,6 @@ from collections.abc import Callable, Iterator
 from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import partial
-from importlib.util import find_spec
 from typing import Any
 
 import torch
@@ -19,20 +18,21 @@ from torch.nn import functional
 from sw.neurons import AnalogueReLU, MultiLevelIF, multi_level_step
 from sw.neurons.multi_level import SURROGATES
 
-PEERS = ("spikingjelly", "sinabs")
 RELU = "torch.relu"
+LOOP = "loop of the paper"  # the case that all neurons are compared with
 CHANNELS = ((64, 64), (128, 128), (256, 256))
 
 
 def peers_missing() -> str:
-    """One sentence about the peers that are not installed, or an empty string."""
-    missing = [name for name in PEERS if find_spec(name) is None]
-    if not missing:
-        return ""
-    return (
-        f"--peers needs {' and '.join(missing)}; "
-        "install them with pip install --no-deps -r tests/oracles.txt"
-    )
+    """One sentence about what the peers lack, or an empty string."""
+    try:
+        _peer("spikingjelly.activation_based.neuron")
+        _peer("sinabs.layers")
+    except ImportError as error:
+        return (
+            f"--peers: {error}; pip install --no-deps -r tests/oracles.txt installs what it needs"
+        )
+    return ""
 
 
 def _peer(name: str) -> Any:
@@ -68,13 +68,26 @@ class _Spike(torch.autograd.Function):
         return grad * 5 * s * (1 - s)
 
 
-def micro_steps(x: Tensor, levels: int) -> Tensor:
-    """The multi-level neuron as the paper draws it: one charge N * x, then N times fire and discharge.
+def literal_loop(x: Tensor, levels: int) -> Tensor:
+    """The multi-level neuron as its paper defines it: N charges with x, then N times fire and discharge.
 
-    Level and gradient are those of the closed form with the surrogate "unrolled-detached".
+    Its gradient is that of the closed form with the surrogate "unrolled".
 
     x: any shape, float.  Returns the level, the number of micro-steps that fired.
     """
+    h = torch.zeros_like(x)
+    for _ in range(levels):
+        h = h + x
+    level = torch.zeros_like(x)
+    for _ in range(levels):
+        spike: Tensor = _Spike.apply(h)
+        h = h - spike
+        level = level + spike
+    return level
+
+
+def short_loop(x: Tensor, levels: int) -> Tensor:
+    """The same with one charge of N * x and the reset detached: the gradient of "unrolled-detached"."""
     h = x * levels
     level = torch.zeros_like(x)
     for _ in range(levels):
@@ -82,11 +95,6 @@ def micro_steps(x: Tensor, levels: int) -> Tensor:
         h = h - spike.detach()
         level = level + spike
     return level
-
-
-def reference_name(levels: int) -> str:
-    """Name of the case that all neurons are compared with."""
-    return f"{levels} micro-steps in a loop"
 
 
 def neuron_cases(levels: int, *, compiled: bool, peers: bool) -> list[NeuronCase]:
@@ -98,13 +106,15 @@ def neuron_cases(levels: int, *, compiled: bool, peers: bool) -> list[NeuronCase
         return multi_level_step(x, None, one, levels=levels, surrogate=surrogate, **options)[0]
 
     functions: dict[str, Callable[[Tensor], Tensor]] = {
-        f"closed form, {surrogate}": partial(closed, surrogate=surrogate)
-        for surrogate in SURROGATES
+        f"closed, {surrogate}": partial(closed, surrogate=surrogate) for surrogate in SURROGATES
     }
-    functions[reference_name(levels)] = partial(micro_steps, levels=levels)
+    functions[LOOP] = partial(literal_loop, levels=levels)
+    functions["loop, one charge, detached"] = partial(short_loop, levels=levels)
     functions[RELU] = torch.relu
     cases = [NeuronCase(name, function) for name, function in functions.items()]
     if compiled:
+        # every surrogate, with and without gradients, is one more graph of the same function
+        torch.compiler.config.recompile_limit = 64
         cases += [
             NeuronCase(f"{name}, compiled", torch.compile(function))
             for name, function in functions.items()

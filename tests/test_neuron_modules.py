@@ -157,6 +157,21 @@ def test_the_last_timestep_may_leave_out_the_reset() -> None:
         assert torch.equal(v, u - z)
 
 
+@pytest.mark.parametrize("steps", [1, 3])
+def test_memory_format_is_kept(steps: int) -> None:
+    """Spikes and gradients of a channels-last convolution stay channels-last, over one timestep and several."""
+    x = torch.randn(2 * steps, 4, 6, 5, generator=torch.Generator().manual_seed(9))
+    leaf = x.to(memory_format=torch.channels_last).requires_grad_()
+    neuron = MultiLevelIF(4)
+    spikes = neuron(leaf.unflatten(0, (steps, 2))).flatten(0, 1)
+    assert spikes.is_contiguous(memory_format=torch.channels_last)
+    assert torch.equal(spikes, neuron(x.unflatten(0, (steps, 2))).flatten(0, 1))
+    reached: list[Tensor] = []
+    leaf.register_hook(reached.append)
+    spikes.backward(torch.ones_like(spikes))
+    assert reached[0].is_contiguous(memory_format=torch.channels_last)
+
+
 # ------------------------------------------------------------------------------------------------ compilation
 
 

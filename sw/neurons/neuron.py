@@ -1,6 +1,6 @@
 """What all spiking neurons share: a threshold, a leak, and the loop over the timesteps."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from math import inf
 from typing import Any
 
@@ -33,6 +33,23 @@ def limit(parameter: Tensor, low: float, high: float) -> Tensor:
     """A parameter kept in low..high; its gradient is 1 everywhere, so that it can return from outside."""
     limited: Tensor = _Limit.apply(parameter, low, high)
     return limited
+
+
+def split_time(x: Tensor) -> Sequence[Tensor]:
+    """The timesteps of (T, ...), in the memory format of x, and their gradients in that of theirs.
+
+    Unbinding and stacking would do, but their results are contiguous, and so much slower in a channels-last network.
+    """
+    if len(x) == 1:
+        return (x.squeeze(0),)
+    return x.flatten(0, 1).split(x.shape[1]) if x.dim() > 1 else x.unbind()
+
+
+def join_time(steps: list[Tensor]) -> Tensor:
+    """(T, ...) of T timesteps: the reverse of `split_time`."""
+    if len(steps) == 1:
+        return steps[0].unsqueeze(0)
+    return torch.cat(steps).unflatten(0, (len(steps), -1)) if steps[0].dim() else torch.stack(steps)
 
 
 def check_choice(name: str, value: str, choices: tuple[str, ...]) -> None:
@@ -102,7 +119,8 @@ class SpikingNeuron(nn.Module):
             leak = limit(self.leak, 0.0, 1.0) if isinstance(self.leak, Tensor) else self.leak
         spikes: list[Tensor] = []
         v: Tensor | None = None
-        for current in x:
-            z, v = self.step(current, v, theta, leak, len(spikes) + 1 < len(x))
+        currents = split_time(x)
+        for current in currents:
+            z, v = self.step(current, v, theta, leak, len(spikes) + 1 < len(currents))
             spikes.append(z.to(x.dtype))
-        return spikes[0][None] if len(spikes) == 1 else torch.stack(spikes)
+        return join_time(spikes)

@@ -32,14 +32,18 @@ class _Fire(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor | None, None, None]:
         kept, threshold, u = ctx.saved_tensors
-        by_u = ctx.pull(kept, grad).div_(threshold)
+        by_u = ctx.pull(kept, grad).mul_(threshold.reciprocal())
         by_threshold = None
         if u is not None:
-            product = by_u * u.to(
-                threshold.dtype
-            )  # a sum over a layer needs more than half precision
-            by_threshold = product.sum_to_size(threshold.shape).neg_().div_(threshold)
+            by_threshold = _sum_to(by_u * u, threshold).neg_().div_(threshold)
         return by_u.to(ctx.dtype), by_threshold, None, None
+
+
+def _sum_to(x: Tensor, like: Tensor) -> Tensor:
+    """x summed to the shape and dtype of `like`; sums accumulate in float32, but a float16 cannot hold the result."""
+    if x.dtype == torch.float16:
+        x = x.float()
+    return x.sum_to_size(like.shape).to(like.dtype)
 
 
 def fire(
