@@ -1,6 +1,6 @@
 """Firing with a surrogate gradient: one autograd function for every rule, and the slopes that the rules are built of.
 
-A firing rule counts in r = U / theta and is two functions of it.  `fire` returns the levels z(r) and what the backward
+A firing rule counts in r = U / theta and is two functions of it.  `rule` returns the levels z(r) and what the backward
 pass needs of r; `pull` turns the gradient of z into that of r.  Slopes are floats from start to end, because a boolean
 mask defeats vectorised code when the backward pass is compiled.
 """
