@@ -14,6 +14,7 @@ os.environ.setdefault("GOMP_SPINCOUNT", "0")
 
 import argparse
 import functools
+import logging
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
@@ -96,6 +97,7 @@ def _finished(
                 host="127.0.0.1",
                 dashboard_address=None,
                 memory_limit=None,  # a run must not be killed by a guess of what it needs
+                silence_logs=logging.ERROR,  # a worker that ends slowly is worth no line; errors are in the rows
             )
             client = stack.enter_context(Client(stack.enter_context(cluster)))
         futures = {client.submit(work, run, pure=False): run for run in runs}
@@ -227,7 +229,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _print(console: Console, table: Sequence[dict[str, Any]]) -> None:
-    """Mean and standard deviation over the seeds."""
+    """Mean and standard deviation over the seeds, under the settings in which the entries differ."""
+    same = set.intersection(*(set(entry["settings"].items()) for entry in table))
     shown = Table("settings", "runs", "failed", "test accuracy", "spikes an image")
     for column in shown.columns[1:]:
         column.justify = "right"
@@ -239,7 +242,8 @@ def _print(console: Console, table: Sequence[dict[str, Any]]) -> None:
                 f"{accuracy['mean']:.2f} +- {accuracy['standard_deviation']:.2f} %",
                 f"{spikes['mean']:.0f} +- {spikes['standard_deviation']:.0f}",
             ]
-        name = title(entry["settings"]) or entry["name"]
+        own = {name: v for name, v in entry["settings"].items() if (name, v) not in same}
+        name = title(own) or entry["name"]
         shown.add_row(name, str(entry["runs"]), str(entry["failed"]), *figures)
     console.print(shown)
 
