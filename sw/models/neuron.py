@@ -39,7 +39,11 @@ def build_neuron(spec: NeuronSpec) -> nn.Module:
         case "thermometer":
             return neurons.ThermometerMLIF(spec.levels, **lanes, **learned, **chosen)
         case "rounding":
-            return neurons.RoundingLIF(spec.levels, **learned, **chosen)
+            if chosen:
+                raise ValueError(
+                    f"a rounding neuron has one gradient only; leave out network.neuron.{next(iter(chosen))}"
+                )
+            return neurons.RoundingLIF(spec.levels, **learned)
         case "uniform-relu":
             return neurons.UniformReLU(spec.levels)
         case "log-relu":

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from sw.datasets.augment import augment, check_steps, mix
-from sw.datasets.common import DataSet, Draw, Split, batches_of
+from sw.datasets.common import DataSet, Draw, Split, TensorSplit, batches_of
 from sw.models.spiking import SpikingNetwork
 from sw.models.trainable import Trainable, network_of
 from sw.neurons import LogReLU, calibrating
@@ -66,7 +66,7 @@ def evaluate(
     batches = list(torch.arange(len(split)).split(batch)) if len(split) else []
     for chosen, images in zip(batches, batches_of(split, batches), strict=True):
         scores = network(network_input(images.to(device)), observe, pool_first=True)
-        correct += int((scores.argmax(1).cpu() == split.labels[chosen].cpu()).sum())
+        correct += int((scores.argmax(1).cpu() == split.labels.cpu()[chosen]).sum())
     count = max(1, len(split))
     return {
         "accuracy": round(100 * correct / count, 4),
@@ -86,6 +86,16 @@ def channels_last(module: nn.Module) -> None:
     for parameter in module.parameters():
         if parameter.dim() == 4:
             parameter.data = parameter.data.contiguous(memory_format=torch.channels_last)
+
+
+def on_device(data: DataSet, device: torch.device) -> DataSet:
+    """A data set that lies in memory, in the memory of `device`; its pixels stay uint8."""
+    splits = {
+        name: part.to(device)
+        for name in ("train", "validation", "test")
+        if isinstance(part := getattr(data, name), TensorSplit)
+    }
+    return dataclasses.replace(data, **splits)
 
 
 class Trainer:
@@ -111,8 +121,9 @@ class Trainer:
         report: Report = lambda entry: None,
         advance: Callable[[], None] = lambda: None,
     ) -> None:
-        self.recipe, self.data, self.options = recipe, data, recipe.training
+        self.recipe, self.options = recipe, recipe.training
         self.processes = processes or Processes()
+        self.data = on_device(data, self.processes.device)
         self.device, self.state_path = self.processes.device, state
         self.report, self.advance = report, advance
         check_steps(recipe.augmentation)
@@ -232,7 +243,9 @@ class Trainer:
         )
         set_rate(self.optimiser, rate)
         draw = Draw(self.generator, len(whole), self.share)
-        labels = self.data.train.labels[whole[self.share]].to(self.device)
+        labels = self.data.train.labels[whole[self.share].to(self.data.train.labels.device)].to(
+            self.device
+        )
         images = augment(images.to(self.device).float(), draw, self.recipe.augmentation)
         targets = labels
         if (options.mixup or options.cutmix) and not 0 < options.mix_epochs <= self.epoch:
