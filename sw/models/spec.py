@@ -65,6 +65,10 @@ class NeuronSpec:
         if self.kind not in (*SPIKING, *ANALOGUE):
             known = ", ".join((*SPIKING, *ANALOGUE))
             raise ValueError(f"neuron kind must be one of {known}, not {self.kind!r}")
+        if self.input_decay and self.leak == "none" and not self.learn_leak:
+            raise ValueError(
+                "network.neuron.input_decay needs a leak, of which the input gets the rest; set leak to 'shift'"
+            )
 
     @property
     def foldable(self) -> bool:
@@ -91,9 +95,11 @@ class NeuronSpec:
         if self.leak == "none":
             return 1.0
         factor = 2.0**-self.leak_shift
+        if not exact:
+            return 1 - factor if self.leak == "retain" else factor
 
         def leak(v: Tensor) -> Tensor:
-            shifted = floor_through(v * factor) if exact else v * factor
+            shifted = floor_through(v * factor)
             return v - shifted if self.leak == "retain" else shifted
 
         return leak

@@ -90,7 +90,7 @@ def channels_last(module: nn.Module) -> None:
 
 def on_device(data: DataSet, device: torch.device) -> DataSet:
     """A data set that lies in memory, in the memory of `device`; its pixels stay uint8."""
-    splits = {
+    splits: dict[str, Any] = {
         name: part.to(device)
         for name in ("train", "validation", "test")
         if isinstance(part := getattr(data, name), TensorSplit)
