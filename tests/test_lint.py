@@ -32,9 +32,9 @@ def test_makefile_installs_the_pinned_torch() -> None:
 
 
 COMMANDS = [
-    f"{path.parent.name}.{path.stem}"
+    ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__main__")
     for package in ("boards", "hw", "sim", "sw")
-    for path in sorted((ROOT / package).glob("*.py"))
+    for path in sorted((ROOT / package).rglob("*.py"))
     if "\ndef main(" in path.read_text(encoding="utf-8")
 ]
 
