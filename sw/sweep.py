@@ -25,7 +25,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from sw.analysis.results import Row, appending, over_seeds, read_results
+from sw.analysis.results import Row, appending, names_of, over_seeds, read_results
 from sw.analysis.runs import Loader, Run, execute, plan, sentence, title
 from sw.datasets import load
 from sw.files import write_json
@@ -229,12 +229,11 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _print(console: Console, table: Sequence[dict[str, Any]]) -> None:
-    """Mean and standard deviation over the seeds, under the settings in which the entries differ."""
-    same = set.intersection(*(set(entry["settings"].items()) for entry in table))
+    """Mean and standard deviation over the seeds."""
     shown = Table("settings", "runs", "failed", "test accuracy", "spikes an image")
     for column in shown.columns[1:]:
         column.justify = "right"
-    for entry in table:
+    for name, entry in zip(names_of(table), table, strict=True):
         figures = ["", ""]
         if entry["runs"]:
             accuracy, spikes = entry["accuracy"], entry["spikes"]
@@ -242,8 +241,6 @@ def _print(console: Console, table: Sequence[dict[str, Any]]) -> None:
                 f"{accuracy['mean']:.2f} +- {accuracy['standard_deviation']:.2f} %",
                 f"{spikes['mean']:.0f} +- {spikes['standard_deviation']:.0f}",
             ]
-        own = {name: v for name, v in entry["settings"].items() if (name, v) not in same}
-        name = title(own) or entry["name"]
         shown.add_row(name, str(entry["runs"]), str(entry["failed"]), *figures)
     console.print(shown)
 

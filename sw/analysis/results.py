@@ -104,3 +104,18 @@ def _entry(group: Sequence[Row]) -> dict[str, Any]:
             ),
         }
     return entry
+
+
+def names_of(entries: Sequence[dict[str, Any]], without: Sequence[str] = ()) -> list[str]:
+    """A name for every entry of `over_seeds`: what it has set that not all have, but for the settings `without`."""
+    same = set.intersection(*(set(entry["settings"].items()) for entry in entries))
+    one = len({entry["name"] for entry in entries}) == 1
+    names = []
+    for entry in entries:
+        own = [
+            f"{name}={value}"
+            for name, value in entry["settings"].items()
+            if (name, value) not in same and name not in without
+        ]
+        names.append(", ".join(own if one and own else [entry["name"], *own]))
+    return names
