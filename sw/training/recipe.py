@@ -270,8 +270,14 @@ def _read(path: Path, chain: tuple[Path, ...]) -> dict[str, Any]:
 
 
 def _merge(base: dict[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
-    """`over` laid over `base`; tables are merged, but an [augmentation] replaces its base's, order and all."""
+    """`over` laid over `base`; tables are merged, but an [augmentation] replaces its base's, order and all.
+
+    Options belong to a kind of network: a new kind keeps only neuron and timesteps of its base.
+    """
     result = dict(base)
+    before, after = base.get("network", {}), over.get("network", {})
+    if "kind" in after and after["kind"] != before.get("kind"):
+        result["network"] = {k: v for k, v in before.items() if k in ("neuron", "timesteps")}
     for key, value in over.items():
         both = isinstance(value, dict) and isinstance(result.get(key), dict)
         result[key] = _merge(result[key], value) if both and key != "augmentation" else value
