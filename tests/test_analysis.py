@@ -452,17 +452,6 @@ def test_gradients_of_a_recipe(tmp_path: Path) -> None:
             assert (passed == pytest.approx(1)) is (result["name"] != "Sparse, sigmoid")
 
 
-@pytest.mark.parametrize("name", COMMANDS)
-def test_help(name: str, capsys: pytest.CaptureFixture[str]) -> None:
-    module = importlib.import_module(f"sw.analysis.{name}")
-    with pytest.raises(SystemExit) as ended:
-        module.main(["--help"])
-    assert ended.value.code == 0
-    shown = capsys.readouterr().out
-    assert f"usage: python -m sw.analysis.{name}" in shown
-    assert f"\nexamples:\n  python -m sw.analysis.{name}" in shown
-
-
 @pytest.mark.usefixtures("quadrants")
 @pytest.mark.parametrize(
     ("name", "arguments", "words"),

@@ -194,8 +194,16 @@ def test_damaged_results(tmp_path: Path) -> None:
     path = tmp_path / "results.jsonl"
     with pytest.raises(ValueError, match="does not exist; make one with python -m sw.sweep"):
         read_results(path)
-    for line in ("{", "[]", "{}", "3"):
-        path.write_text('{"key": "a"}\n' + line + "\n")
+    failed = {"key": "a", "name": "a", "settings": {}, "recipe": {}, "error": "no"}
+    done = {**failed, "timesteps": 1, "levels": 4, "neurons": [3], "test": {}}
+    for line in (
+        "{",
+        "[]",
+        "{}",
+        "3",
+        json.dumps({k: v for k, v in failed.items() if k != "error"}),
+    ):
+        path.write_text(f"{json.dumps(done)}\n{line}\n")
         with pytest.raises(ValueError, match="line 2 is not a row of a sweep; remove it"):
             read_results(path)
     path.write_bytes(b"\xff\n")
@@ -205,13 +213,17 @@ def test_damaged_results(tmp_path: Path) -> None:
 
 def test_one_sweep_at_a_time(tmp_path: Path) -> None:
     path = tmp_path / "new" / "results.jsonl"
+    one, other, again = (
+        {"key": key, "name": "a", "settings": {}, "recipe": {}, "error": error}
+        for key, error in (("a", "x"), ("b", "x"), ("a", "y"))
+    )
     with appending(path) as append:
-        append({"key": "a", "x": 1})
+        append(one)
         with pytest.raises(ValueError, match="another sweep writes"), appending(path):
             pass
-        append({"key": "b"})
-        append({"key": "a", "x": 2})
-    assert read_results(path) == [{"key": "a", "x": 2}, {"key": "b"}]
+        append(other)
+        append(again)
+    assert read_results(path) == [again, other]
 
 
 # ------------------------------------------------------------------------------------------------- command line

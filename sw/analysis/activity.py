@@ -80,8 +80,8 @@ def measure(
         observe(index, *output, fires=False)
 
     hooks = [
-        network.chain()[index].register_forward_hook(partial(added, index))
-        for index in (_bare_sums(network) if isinstance(network, SpikingNetwork) else ())
+        layer.register_forward_hook(partial(added, index))
+        for index, layer in _bare_sums(network).items()
     ]
     try:
         for inputs, labels in common.batches(split, images, batch):
@@ -109,13 +109,16 @@ def measure(
     }
 
 
-def _bare_sums(network: SpikingNetwork) -> list[int]:
-    """Sums of spikes that no neuron follows."""
-    return [
-        index
-        for index in common.residual_sums(network.spec)
-        if network.spec.layers[index].neuron is None and common.sends_spikes(network, index)
-    ]
+def _bare_sums(network: Trainable) -> dict[int, nn.Module]:
+    """Sums of spikes that no neuron follows, by their index."""
+    if not isinstance(network, SpikingNetwork):
+        return {}
+    sums = {index: network.chain()[index] for index in common.residual_sums(network.spec)}
+    return {
+        index: layer
+        for index, layer in sums.items()
+        if layer.neuron is None and common.sends_spikes(network, index)
+    }
 
 
 def _total(layers: Sequence[dict[str, Any]], steps: int) -> dict[str, Any]:

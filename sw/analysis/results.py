@@ -17,6 +17,8 @@ from typing import Any
 from sw.evaluate import summary
 
 SEED = "training.seed"
+ALWAYS = {"key", "name", "settings", "recipe"}
+DONE = {"timesteps", "levels", "neurons", "test"}
 
 Row = dict[str, Any]
 
@@ -36,8 +38,10 @@ def read_results(path: Path) -> list[Row]:
     for number, line in enumerate(lines, start=1):
         try:
             row = json.loads(line)
+            if not ALWAYS | (set() if "error" in row else DONE) <= row.keys():
+                raise KeyError
             rows[row["key"]] = row
-        except (ValueError, KeyError, TypeError):
+        except (ValueError, KeyError, TypeError, AttributeError):
             raise ValueError(f"{path}: line {number} is not a row of a sweep; remove it") from None
     return list(rows.values())
 
