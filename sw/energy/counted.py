@@ -35,19 +35,17 @@ A first layer on pixels is charged one multiply-accumulate instead of N addition
 Leakage, clock, routing and control are in neither; a comparison of the two is meaningful, an absolute number is not.
 """
 
-import argparse
 import math
-import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from sw.files import to_json, write_text
+from sw.energy.technology import Technology, technology
 from sw.folding import Folding, beat_codes, check_foldings, is_flat, pixel_codes
-from sw.network import Layer, Network, load
+from sw.network import Layer, Network
 
 TERMS = ("weights", "spikes", "potentials", "accumulators", "adds", "fire units", "addresses")
 SCATTER_TERMS = ("weights", "spikes", "potentials", "bias", "operations", "addresses")
@@ -57,31 +55,8 @@ FIFO_DEPTH = 1000
 Counters = Sequence[Mapping[str, Any]]
 
 
-@dataclass(frozen=True, kw_only=True)
-class Technology:
-    """Costs in pJ: a memory access is base + slope * bits; one integer addition, one multiply-accumulate, one
-    read-modify-write of an accumulator register (an assumption, scaled with the addition)."""
-
-    name: str
-    base_pj: float
-    slope_pj: float
-    add_pj: float
-    mac_pj: float
-    accumulator_pj: float
-
-    def access_pj(self, depth: int, width: int) -> float:
-        """One access to a memory of `depth` words of `width` bits."""
-        if depth <= 0 or width <= 0:
-            return 0.0
-        return (self.base_pj + self.slope_pj * depth * min(width, 64)) * max(width / 64, 1.0)
-
-
-NM45 = Technology(
-    name="45 nm", base_pj=13.2, slope_pj=1.09e-5, add_pj=0.1, mac_pj=3.2, accumulator_pj=1.0
-)
-NM7 = Technology(
-    name="7 nm", base_pj=7.87, slope_pj=7.67e-7, add_pj=0.03, mac_pj=1.51, accumulator_pj=0.3
-)
+NM45 = technology("45 nm")
+NM7 = technology("7 nm")
 
 
 @dataclass(frozen=True)
@@ -267,10 +242,10 @@ def uniform_foldings(
 def summarise(network: Network, foldings: Sequence[Folding], counters: Counters) -> dict[str, Any]:
     """Both energies in every technology as a JSON object, pJ per image."""
     result: dict[str, Any] = {}
-    for technology in (NM45, NM7):
-        engine = energy(network, foldings, counters, technology)
-        paper = scatter(network, counters, technology)
-        result[technology.name] = {
+    for costs in (NM45, NM7):
+        engine = energy(network, foldings, counters, costs)
+        paper = scatter(network, counters, costs)
+        result[costs.name] = {
             "engine": {name: values.tolist() for name, values in engine.terms.items()},
             "engine_total_pj": engine.total_pj,
             "scatter": {name: values.tolist() for name, values in paper.terms.items()},
@@ -310,88 +285,3 @@ def evaluate(
     frames = load_inputs(network, None, image_count).frames
     trace = golden.run(network, frames, foldings, keep_codes=False)
     return summarise(network, foldings, [layer.counters for layer in trace.layers]), len(frames)
-
-
-def _show(network: Network, summary: Mapping[str, Any], image_count: int) -> None:
-    from rich.console import Console
-    from rich.table import Table
-
-    console = Console()
-    for technology, result in summary.items():
-        for side in ("engine", "scatter"):
-            table = Table(title=f"{side}, {technology}, nJ an image (mean of {image_count})")
-            table.add_column("layer")
-            for name in result[side]:
-                table.add_column(name, justify="right")
-            table.add_column("sum", justify="right")
-            values = np.array(list(result[side].values())) / 1e3
-            for index, layer in enumerate(network.layers):
-                cells = [f"{value:,.2f}" for value in (*values[:, index], values[:, index].sum())]
-                table.add_row(f"{index} {layer.kind}", *cells)
-            table.add_row("all", *(f"{value:,.2f}" for value in (*values.sum(1), values.sum())))
-            console.print(table)
-        console.print(
-            f"{technology}: engine {result['engine_total_pj'] / 1e3:,.1f} nJ, "
-            f"scatter {result['scatter_total_pj'] / 1e3:,.1f} nJ, ratio {result['ratio']:.3f}"
-        )
-
-
-def main(argv: Sequence[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(
-        prog="python -m sw.energy",
-        description="Count the energy of an inference, beside the papers' event-driven scatter on the same spikes.",
-        epilog="example: python -m sw.energy networks/mnist-multilevel.npz --images 100 --plot energy.svg",
-    )
-    parser.add_argument("network", type=Path, metavar="NETWORK", help="network artefact")
-    parser.add_argument(
-        "--images",
-        type=int,
-        default=100,
-        metavar="N",
-        help="run the first N shipped test images (default: %(default)s)",
-    )
-    for name, default, text in (
-        ("lanes", 8, "give every layer N lanes, so that a word holds N weights"),
-        ("fire-units", 4, "let every layer fire N neurons a clock"),
-        ("word-codes", 4, "store N input codes a word"),
-    ):
-        parser.add_argument(
-            f"--{name}", type=int, default=default, metavar="N", help=f"{text} (default: {default})"
-        )
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write every figure to FILE")
-    parser.add_argument("--plot", type=Path, metavar="FILE", help="draw the 45 nm figures to FILE")
-    options = parser.parse_args(argv)
-    if min(options.lanes, options.fire_units, options.word_codes) < 1:
-        print("sw.energy: lanes, fire units and word codes must be at least 1", file=sys.stderr)
-        return 2
-    try:
-        network = load(options.network)
-        foldings = uniform_foldings(network, options.lanes, options.fire_units, options.word_codes)
-        summary, count = evaluate(network, foldings, options.images)
-    except ValueError as error:
-        print(f"sw.energy: {error}", file=sys.stderr)
-        return 2
-    _show(network, summary, count)
-    report = {
-        "network": str(options.network),
-        "digest": network.digest,
-        "images": count,
-        "foldings": [asdict(folding) for folding in foldings],
-        "energy": summary,
-    }
-    try:
-        if options.plot:
-            plot(network, summary, options.plot)
-        if options.json:
-            write_text(options.json, to_json(report))
-    except (
-        OSError,
-        ValueError,
-    ) as error:  # matplotlib refuses an unknown kind of picture with ValueError
-        print(f"sw.energy: the file cannot be written ({error})", file=sys.stderr)
-        return 2
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())
