@@ -15,7 +15,8 @@ class Lanes(wiring.Component):
     The accumulators cannot overflow: their width is the layer's proven bound.
 
     Members
-        i: tokens (in); weight_addr, weight_en, weights: read port of the weight memory, data one clock later
+        i: tokens (in); weight_addr, weight_en, weights: read port of the weight memory, data one clock later and held;
+            the events of one code share a read
         o: stream of F accumulators (out), lowest channel first; lanes without a channel are left out
     """
 
@@ -48,7 +49,7 @@ class Lanes(wiring.Component):
         m.d.comb += [
             self.i.ready.eq(move),
             self.weight_addr.eq(self.i.p.address),
-            self.weight_en.eq(move & self.i.valid & ~self.i.p.end),
+            self.weight_en.eq(move & self.i.valid & ~self.i.p.end & ~self.i.p.again),
         ]
         operands = [Signal(signed(shifted_width), name=f"operand_{p}") for p in range(g.lanes)]
         sums = [Signal(signed(self.width), name=f"sum_{p}") for p in range(g.lanes)]

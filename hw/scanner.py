@@ -44,6 +44,7 @@ class Scanner(wiring.Component):
         remaining = Signal(range(g.word * g.coding.most_events + 1))
         base = Signal(width_of(g.weight_depth))
         loaded, last, done = Signal(), Signal(), Signal()
+        within = Signal()  # the code of the last event has more of them
         code_onehot, code = first_set(Cat(p.any() for p in pending))
         events = Signal(exponents)
         for n, p in enumerate(pending):
@@ -70,10 +71,14 @@ class Scanner(wiring.Component):
                 self.o.valid.eq(has_event | ends),
                 self.o.p.address.eq(base + code),
                 self.o.p.exponent.eq(exponent),
+                self.o.p.again.eq(within),
                 self.o.p.end.eq(~has_event),
             ]
             with m.If(has_event):
-                m.d.sync += remaining.eq(remaining - 1)
+                m.d.sync += [
+                    remaining.eq(remaining - 1),
+                    within.eq((events & ~event_onehot).any()),
+                ]
                 for n, p in enumerate(pending):
                     with m.If(code_onehot[n]):
                         m.d.sync += p.eq(p & ~event_onehot)

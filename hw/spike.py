@@ -55,11 +55,15 @@ def item_layout(word_codes, coding: Coding, index_count, base_width):
 
 
 def token_layout(address_width, exponent_count):
-    """One slot of the lanes: add the weights at `address`, shifted by `exponent`; or `end`: hand the group over."""
+    """One slot of the lanes: add the weights at `address`, shifted by `exponent`; or `end`: hand the group over.
+
+    `again`: the address is that of the event before, whose weights are still there.
+    """
     return data.StructLayout(
         {
             "address": unsigned(address_width),
             "exponent": unsigned(width_of(exponent_count)),
+            "again": 1,
             "end": 1,
         }
     )

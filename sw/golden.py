@@ -214,7 +214,8 @@ def _count_engine(
     words = _word_counts(network, index, codes, folding.word_codes)
     counts["clocks"] = groups * (events + 1).clamp(min=folding.minimum_pass).flatten(1).sum(1)
     counts["accumulations"] = groups * events.flatten(1).sum(1)
-    counts["weight_reads"] = counts["accumulations"]
+    spikes = _window_sums(layer, (codes != 0).sum(2))  # the events of one code share a read
+    counts["weight_reads"] = groups * spikes.flatten(1).sum(1)
     counts["synaptic_operations"] = channels * events.flatten(1).sum(1)
     counts["spike_writes"] = words.flatten(1).sum(1)
     counts["spike_reads"] = groups * _window_sums(layer, words).flatten(1).sum(1)

@@ -52,7 +52,7 @@ def slow_run(net: Network, image: np.ndarray, foldings) -> tuple[list, list, lis
                         continue
                     (k_h, k_w), (a, b) = layer.kernel, layer.average
                     sums = [0] * c_out
-                    events = 0
+                    events = spikes = 0
                     for ky in range(k_h * a):
                         for kx in range(k_w * b):
                             row = (y * layer.stride[0] - layer.padding[0]) * a + ky
@@ -62,10 +62,12 @@ def slow_run(net: Network, image: np.ndarray, foldings) -> tuple[list, list, lis
                             for c, code in enumerate(frame[:, row, column]):
                                 value = int(coding.values[code])
                                 events += value.bit_count()
+                                spikes += value > 0
                                 for o in range(c_out):
                                     sums[o] += int(layer.weights[o, c, ky // a, kx // b]) * value
                     groups = -(-c_out // folding.lanes)
                     counts["accumulations"] += groups * events
+                    counts["weight_reads"] += groups * spikes
                     counts["synaptic_operations"] += c_out * events
                     counts["clocks"] += groups * max(
                         events + 1, folding.lanes // folding.fire_units, 4
@@ -77,7 +79,6 @@ def slow_run(net: Network, image: np.ndarray, foldings) -> tuple[list, list, lis
                             continue
                         code, _, v = slow_neuron(layer, o, int(state[o, y, x]), current)
                         state[o, y, x], sent[step, o, y, x] = v, code
-        counts["weight_reads"] = counts["accumulations"]
         counts["output_spikes"] = int((sent != 0).sum())
         all_counts.append(counts)
         all_codes.append(sent)

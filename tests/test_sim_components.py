@@ -83,8 +83,8 @@ def exponents_of(coding, code: int) -> list[int]:
 
 def passes_of(
     network: Network, foldings, index: int, codes: np.ndarray
-) -> list[list[tuple[int, int]]]:
-    """(weight address, exponent) of every event, one list for each group at each output position.
+) -> list[list[tuple[int, int, tuple[int, int, int]]]]:
+    """(weight address, exponent, place of the code) of every event, one list for each group at each output position.
 
     `codes` is (step, C, H, W).  Weight addresses count group, kernel row, kernel column, input channel.
     """
@@ -109,7 +109,8 @@ def passes_of(
                             base = ((group * k_h + dy // a_h) * k_w + dx // a_w) * inputs
                             for c in range(inputs):
                                 code = int(frame[c, row, column])
-                                events += [(base + c, e) for e in exponents_of(coding, code)]
+                                place = (row, column, c)
+                                events += [(base + c, e, place) for e in exponents_of(coding, code)]
                     passes.append(events)
     return passes
 
@@ -129,7 +130,12 @@ def test_gather(name: str, index: int, tmp_path: Path) -> None:
     codes = frames if index == 0 else trace.layers[index - 1].codes
     for image in codes:
         for events in passes_of(network, foldings, index, image):
-            tokens += [pack(layout, {"address": a, "exponent": e, "end": 0}) for a, e in events]
+            before = None
+            for address, exponent, code in events:
+                again = before == (code, address)
+                fields = {"address": address, "exponent": exponent, "again": again, "end": 0}
+                tokens.append(pack(layout, fields))
+                before = code, address
             tokens.append(end_only)
             masks += [every_bit] * len(events) + [end_only]
     beats = {
@@ -162,10 +168,15 @@ def test_accumulate(name: str, index: int, tmp_path: Path) -> None:
                     continue
                 exponent = int(rng.integers(geometry.coding.exponent_count))
                 address = group * flat.shape[1] + source
-                sent.append(pack(token, {"address": address, "exponent": exponent, "end": 0}))
-                for channel in channels:
-                    totals[channel] += int(flat[channel, source]) << exponent
-            sent.append(pack(token, {"address": 0, "exponent": 0, "end": 1}))
+                exponents = [exponent]
+                if exponent + 1 < geometry.coding.exponent_count and rng.random() < 0.5:
+                    exponents.append(exponent + 1)
+                for again, e in enumerate(exponents):
+                    fields = {"address": address, "exponent": e, "again": again, "end": 0}
+                    sent.append(pack(token, fields))
+                    for channel in channels:
+                        totals[channel] += int(flat[channel, source]) << e
+            sent.append(pack(token, {"address": 0, "exponent": 0, "again": 0, "end": 1}))
             values = list(totals.values())
             for n in range(0, len(values), folding.fire_units):
                 received.append(pack(sums, values[n : n + folding.fire_units]))
