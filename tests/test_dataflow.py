@@ -472,6 +472,9 @@ def test_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
         for flow in variant["flows"].values():
             assert flow["total_pj"] == pytest.approx(sum(flow["energy_pj"].values()))
             assert set(flow["layers"][0]["accesses"]) == set(KINDS)
+        # The readout has one pixel and fits one tile: gather and tiles are the same, however they round.
+        readout_layer = variant["best"]["layers"][-1]
+        assert (readout_layer["flow"], readout_layer["by_averages"]) == ("gather", "gather")
         assert variant["best"]["total_pj"] <= min(f["total_pj"] for f in variant["flows"].values())
     assert sorted(path.name for path in tmp_path.iterdir()) == ["flows.json", "flows.svg"]
 

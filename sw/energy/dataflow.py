@@ -311,7 +311,9 @@ def _best(flows: Mapping[str, Any], layers: Sequence[Geometry]) -> dict[str, Any
     for index, layer in enumerate(layers):
         entries = {flow: result["layers"][index] for flow, result in flows.items()}
         best, expected = (
-            ANY if layer.kind == "join" else min(entries, key=lambda flow: entries[flow][key])
+            ANY
+            if layer.kind == "join"
+            else _cheapest({flow: entry[key] for flow, entry in entries.items()})
             for key in ("total_pj", "averages_pj")
         )
         cost = min(entry["total_pj"] for entry in entries.values())
@@ -325,6 +327,12 @@ def _best(flows: Mapping[str, Any], layers: Sequence[Geometry]) -> dict[str, Any
             }
         )
     return {"total_pj": sum(entry["total_pj"] for entry in chosen), "layers": chosen}
+
+
+def _cheapest(cost: Mapping[str, float]) -> str:
+    """The first of the cheapest; what differs by rounding only is equal."""
+    limit = min(cost.values()) * (1 + 1e-9)
+    return next(flow for flow, value in cost.items() if value <= limit)
 
 
 def _saved(now: float, before: float) -> float:
@@ -450,7 +458,7 @@ def plot(result: Mapping[str, Any]) -> Figure:
             heights = np.array([best[index]["total_pj"] / 1e3 for index in likes])
             right.bar(likes, heights, width=0.5, color=common.COLOURS[number], label=flow)
     right.set_yscale("log")
-    right.set_xticks(np.arange(len(names)), names, rotation=45, ha="right")
+    right.set_xticks(np.arange(len(names)), names, rotation=90, fontsize="small")
     right.set(ylabel="nJ an image", title="best flow of every layer")
     right.legend(fontsize="small")
     return made
