@@ -14,7 +14,8 @@ from torch import Tensor
 
 from sw import golden
 from sw.energy import dataflow, technology
-from sw.energy.dataflow import FLOWS, KINDS, VARIANTS, Machine, price, study, traffic
+from sw.energy.dataflow import VARIANTS, study
+from sw.energy.flows import FLOWS, KINDS, Machine, price, traffic
 from sw.energy.spikemaps import (
     Geometry,
     Spikes,
