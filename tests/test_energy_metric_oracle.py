@@ -22,6 +22,7 @@ from torch.nn import functional
 from sw.energy import lemaire
 from sw.energy.activity import Activity, Spikes
 from sw.energy.layers import Geometry, conv, dense
+from sw.energy.rules import ARTICLE, Work, total
 from sw.energy.technology import technology
 
 COSTS = technology("45 nm", "piecewise")
@@ -88,7 +89,7 @@ def spikes_of(net: Net, frames: Tensor) -> Activity:
     return Activity(timesteps=len(frames), input=spikes[0], sent=tuple(spikes[1:]))
 
 
-def summed(works: list[lemaire.Work], name: str) -> float:
+def summed(works: list[Work], name: str) -> float:
     return sum(getattr(work, name) for work in works)
 
 
@@ -106,9 +107,7 @@ def test_binary_network(steps: int, kind: str, bias: bool) -> None:
 
     theirs = counter.estimate_lemaire_energy(net, frames)
     works = [
-        lemaire.spiking_work(
-            layer, activity.received(layers, i), activity.sent[i], steps, lemaire.ARTICLE
-        )
+        lemaire.spiking_work(layer, activity.received(layers, i), activity.sent[i], steps, ARTICLE)
         for i, layer in enumerate(layers)
     ]
     counts = theirs.counts
@@ -124,7 +123,7 @@ def test_binary_network(steps: int, kind: str, bias: bool) -> None:
         == counts["read_potential_bytes"] + counts["write_potential_bytes"]
     )
 
-    ours = lemaire.total(lemaire.spiking_energy(layers, activity, COSTS, lemaire.ARTICLE))
+    ours = total(lemaire.spiking_energy(layers, activity, COSTS, ARTICLE))
     part = theirs.breakdown_pj
     assert math.isclose(ours.operations, part["ops_pj"])
     assert math.isclose(ours.addresses, part["addressing_pj"])
@@ -137,7 +136,7 @@ def test_binary_network(steps: int, kind: str, bias: bool) -> None:
 def test_relu_network() -> None:
     counter = foreign("op_counter")
     theirs = counter.estimate_lemaire_energy(Net(None), torch.rand(1, 1, 3, 10, 10))
-    ours = lemaire.total(lemaire.analogue_energy(geometry(), COSTS, lemaire.ARTICLE))
+    ours = total(lemaire.analogue_energy(geometry(), COSTS, ARTICLE))
     part = theirs.breakdown_pj
     assert math.isclose(ours.operations, part["ops_pj"])
     assert math.isclose(ours.addresses, part["addressing_pj"])
@@ -159,7 +158,7 @@ def test_multi_level_network() -> None:
     layer = geometry()[0]
     events, values = int(frames.count_nonzero()), int(frames.sum())
     received = Spikes(events=events, levels=4, values=values)
-    work = lemaire.spiking_work(layer, [received], Spikes(events=0, levels=4), 1, lemaire.ARTICLE)
+    work = lemaire.spiking_work(layer, [received], Spikes(events=0, levels=4), 1, ARTICLE)
     assert 0 < events < values
     assert work.macs == 0
     assert work.weights == events * 8 * 9 < layer.macs / 5

@@ -8,6 +8,7 @@ import argparse
 import math
 import sys
 from collections.abc import Mapping, Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from rich.table import Table
 from sw.energy import compute, lemaire, published
 from sw.energy.activity import Activity, Spikes
 from sw.energy.layers import Geometry, Shape, conv, dense, from_spec, pool
+from sw.energy.rules import Cells, total
 from sw.energy.technology import Technology, technology
 from sw.files import write_json
 from sw.models.resnet import resnet20_wide
@@ -64,11 +66,11 @@ def decaying(layers: Sequence[Geometry], total: float, alpha: float) -> tuple[fl
 
 def column_cells(
     table: published.Table, column: published.Column, costs: Technology, profile: str = "fitted"
-) -> lemaire.Cells:
+) -> Cells:
     """One column of table 3 or 4, pJ; the spiking networks' first layer is charged no synapses, as in the tables."""
     if not column.timesteps:
         layers = vgg16(table.input_shape, strided=False)
-        return lemaire.total(lemaire.analogue_energy(layers, costs))
+        return total(lemaire.analogue_energy(layers, costs))
     layers = vgg16(table.input_shape)
     counts = column.fitted
     if profile == "decay":
@@ -78,7 +80,7 @@ def column_cells(
         input=Spikes(events=0, levels=column.levels),
         sent=(*(Spikes(events=count, levels=column.levels) for count in counts), None),
     )
-    return lemaire.total(lemaire.spiking_energy(layers, activity, costs))
+    return total(lemaire.spiking_energy(layers, activity, costs))
 
 
 def reproduce_table(name: str, profile: str = "fitted") -> list[dict[str, Any]]:
@@ -103,21 +105,22 @@ def ratios(cells: Sequence[Mapping[str, Any]]) -> dict[str, float]:
 # ------------------------------------------------------------------------------------------------------- paper 2
 
 
-def paper_2_macs(result: published.Result) -> tuple[int, int]:
+@cache
+def paper_2_macs(data: str, network: str) -> tuple[int, int]:
     """MACs of the first layer and of all others for one timestep, with the published sizes of shortcuts."""
-    classes = {"CIFAR-100": 100, "ImageNet": 1000}.get(result.data, 10)
-    large = result.data == "ImageNet"
+    classes = {"CIFAR-100": 100, "ImageNet": 1000}.get(data, 10)
+    large = data == "ImageNet"
     task = Task(classes=classes, input_shape=(3, 224, 224) if large else (3, 32, 32))
-    if result.network.startswith("Transformer"):
+    if network.startswith("Transformer"):
         with torch.device("meta"):
             build = transformer_8_512 if large else transformer_2_512
             counts = [count for _, count in macs(build(neurons("C"), classes=classes))]
     else:
-        if result.network == "VGGSNN":
-            spec = vggsnn(result.network, NeuronSpec(), Task(input_shape=(2, 48, 48)))
+        if network == "VGGSNN":
+            spec = vggsnn(network, NeuronSpec(), Task(input_shape=(2, 48, 48)))
         else:
-            build_chain = resnet20_wide if result.network == "ResNet20" else vgg16_wide
-            spec = build_chain(result.network, NeuronSpec(), task)
+            build_chain = resnet20_wide if network == "ResNet20" else vgg16_wide
+            spec = build_chain(network, NeuronSpec(), task)
         layers = from_spec(spec)
         counts = [compute.operations(layer, padded_shortcuts=True) for layer in layers]
     return counts[0], sum(counts[1:])
@@ -133,7 +136,7 @@ def reproduce_paper_2() -> list[dict[str, Any]]:
     costs = technology()
     result = []
     for row in published.PAPER_2:
-        first, rest = paper_2_macs(row)
+        first, rest = paper_2_macs(row.data, row.network)
         entry: dict[str, Any] = {
             "data": row.data,
             "network": row.network,
