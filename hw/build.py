@@ -238,8 +238,7 @@ def measure(design: Design, image_count: int, console: Console) -> dict[str, Any
     """Run shipped images through the RTL: speed, accuracy and energy of the report."""
     from sim import run
     from sw import golden
-    from sw.energy import __doc__ as energy_method
-    from sw.energy import summarise
+    from sw.energy import golden_counters, summarise
     from sw.inputs import load_inputs
 
     network, foldings, board = design.network, design.foldings, design.board
@@ -292,8 +291,12 @@ def measure(design: Design, image_count: int, console: Console) -> dict[str, Any
             "counters": result["counters"],
         },
         "accuracy": accuracy,
-        "energy": summarise(network, foldings, result["counters"]),
-        "energy_method": (energy_method or "").strip(),
+        "energy": summarise(
+            network,
+            foldings,
+            golden_counters(network, inputs.frames, foldings),
+            result["counters"],
+        ),
     }
 
 
@@ -351,12 +354,25 @@ def build(
             step("images")
             figures |= measure(chosen, image_count, console)
         write_json(partial / "report.json", figures)
-        write_text(partial / "report.html", report.page(figures))
+        write_text(partial / "report.html", report.page(figures, _energy_section(figures)))
         if partial != folder:
             shutil.rmtree(folder, ignore_errors=True)
             partial.rename(folder)
         progress.update(task, completed=1)
     return figures, folder
+
+
+def _energy_section(figures: Mapping[str, Any]) -> str:
+    """What the report says about energy; empty when no images were run."""
+    from sw.energy.page import section
+
+    if "energy" not in figures:
+        return ""
+    return section(
+        figures["energy"],
+        f"On each of {figures['speed']['images']} images every counter of every layer of the RTL equals the golden "
+        "model's.",
+    )
 
 
 def _stored(folder: Path) -> dict[str, Any] | None:

@@ -198,8 +198,11 @@ img { max-width: 100%; } .note { color: #555; font-size: 0.92rem; } code { font-
 """
 
 
-def page(report: Mapping[str, Any]) -> str:
-    """The report of `hw.build` as one HTML page without outside references."""
+def page(report: Mapping[str, Any], energy: str = "") -> str:
+    """The report of `hw.build` as one HTML page without outside references.
+
+    energy: the part about energy, as HTML (of `sw.energy.page.section`).
+    """
     area, timing = report["area"], report["timing"]
     parts = [
         f"<h1>{_text(report['network']['name'])} on {_text(report['board'])}</h1>",
@@ -257,23 +260,8 @@ def page(report: Mapping[str, Any]) -> str:
                 "all equal the golden model's. Lane utilisation = synaptic operations / (lanes x clocks).</p>"
             ),
         ]
-    if energy := report.get("energy"):
-        parts += ["<h2>Energy</h2>", _picture(_draw_energy(energy["45 nm"]["engine"]))]
-        for technology, figures in energy.items():
-            rows = [
-                (name, *(f"{value / 1e3:,.1f}" for value in values), f"{sum(values) / 1e3:,.1f}")
-                for name, values in figures["engine"].items()
-            ]
-            layers = [f"layer {n}" for n in range(len(rows[0]) - 2)]
-            parts += [
-                f"<h3>{_text(technology)}, nJ an image</h3>",
-                _table(("", *layers, "sum"), rows),
-                (
-                    f"<p>Engine {figures['engine_total_pj'] / 1e3:,.1f} nJ; the papers' scatter on the same spikes "
-                    f"{figures['scatter_total_pj'] / 1e3:,.1f} nJ; ratio {figures['ratio']:.3f}.</p>"
-                ),
-            ]
-        parts.append(f"<pre class='note'>{_text(report['energy_method'])}</pre>")
+    if energy:
+        parts += ["<h2>Energy</h2>", energy]
     title = f"{report['network']['name']} on {report['board']}"
     return (
         "<!doctype html><html lang='en'><head><meta charset='utf-8'>"
@@ -301,12 +289,12 @@ def headline(report: Mapping[str, Any]) -> list[tuple[str, str]]:
     if accuracy := report.get("accuracy"):
         rows += [(f"accuracy, {name}", value) for name, value in accuracy.items()]
     if energy := report.get("energy"):
-        for technology, figures in energy.items():
+        for technology, figures in energy["technologies"].items():
             rows.append(
                 (
                     f"energy an image, {technology}",
                     (
-                        f"{figures['engine_total_pj'] / 1e3:,.0f} nJ counted "
+                        f"{figures['sides']['engine']['total_pj'] / 1e3:,.0f} nJ counted "
                         f"({figures['ratio']:.2f} of the papers' scatter)"
                     ),
                 )
@@ -378,17 +366,4 @@ def _draw_clocks(layers: Sequence[Mapping[str, Any]]) -> Any:
     )
     axes.set_ylabel("clocks an image")
     axes.legend()
-    return figure
-
-
-def _draw_energy(terms: Mapping[str, Sequence[float]]) -> Any:
-    figure, axes = _figure()
-    count = len(next(iter(terms.values())))
-    bottom = [0.0] * count
-    for name, values in terms.items():
-        heights = [value / 1e3 for value in values]
-        axes.bar([f"layer {n}" for n in range(count)], heights, bottom=bottom, label=name)
-        bottom = [a + b for a, b in zip(bottom, heights, strict=True)]
-    axes.set_ylabel("nJ an image, 45 nm")
-    axes.legend(fontsize="small")
     return figure

@@ -349,8 +349,9 @@ def simulate(
     speed = run(frames[:SPEED_IMAGES], 0.0, "without pauses") if pause else checked
     result: dict[str, Any] = {
         "format": "stairspike-simulation",
-        "version": 1,
+        "version": 2,
         "network": network.digest,
+        "foldings": [asdict(folding) for folding in foldings],
         "loadable": list(loadable),
         "images": len(frames),
         "mismatches": 0,

@@ -1,18 +1,16 @@
-"""Energy: the published costs, an example computed by hand, and what must follow from more or fewer spikes."""
+"""Energy: the published costs, examples computed by hand, and what must follow from more or fewer spikes."""
 
-import json
+import tomllib
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from sw import energy, golden
-from sw.energy import NM7, NM45
-from sw.energy.__main__ import main
+from sw.energy import KINDS, NM7, NM45, technology
 from sw.folding import COUNTERS, Folding
 from sw.network import Coding, Layer, Network, Neuron
-
-NETWORK = Path(__file__).resolve().parent.parent / "networks" / "mnist-multilevel.npz"
 
 
 def make_network(timesteps: int = 1) -> Network:
@@ -69,25 +67,133 @@ def test_access() -> None:
     assert NM45.access_pj(0, 8) == 0
 
 
+@pytest.mark.parametrize(
+    ("law", "depth", "width", "expected"),
+    [
+        ("piecewise", 1024, 64, 10.0),  # 8 KiB
+        ("piecewise", 2048, 16, 5.0),  # 4 KiB, half way from nothing
+        ("piecewise", 20480, 8, 15.0),  # 20 KiB, half way from 8 to 32
+        ("piecewise", 1 << 17, 64, 100.0),
+        ("piecewise", 1 << 30, 64, 100.0),  # constant above
+        ("piecewise", 1024, 128, 20.0),  # two banks of 8 KiB
+        ("block", 5, 64, 10.0),
+        ("block", 1 << 20, 16, 2.5),
+        ("block", 1, 24, 5.0),  # two words of 24 bits in one of 64
+        ("block", 1, 33, 10.0),
+        ("block", 1, 96, 15.0),
+    ],
+)
+def test_laws(law: str, depth: int, width: int, expected: float) -> None:
+    assert technology("45 nm", law).access_pj(depth, width) == pytest.approx(expected)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (("28 nm",), r"^there is no technology '28 nm'; known are 45 nm, 7 nm$"),
+        (("7 nm", "cubic"), r"^there is no memory law 'cubic'; known are line, piecewise, block$"),
+    ],
+)
+def test_unknown_costs(arguments: tuple, sentence: str) -> None:
+    with pytest.raises(ValueError, match=sentence):
+        technology(*arguments)
+
+
+def test_every_number_of_the_table_has_its_source() -> None:
+    text = (Path(energy.__file__).parent / "technologies.toml").read_text(encoding="utf-8")
+    lines = [line for line in text.splitlines() if "_pj" in line or line.startswith("points")]
+    assert len(lines) == sum(len(table) for table in tomllib.loads(text).values())
+    above = ""
+    for line in text.splitlines():
+        if line in lines:
+            assert "#" in line or above.startswith("#") or above.startswith("line_base"), line
+        above = line
+
+
 def test_one_spike_by_hand() -> None:
-    """One code 3 (two events) in the middle of channel 0 reaches nine windows."""
+    """One code 3 (two events, one read of weights) in the middle of channel 0 reaches nine windows."""
     network = make_network()
     image = np.zeros((1, 2, 4, 4), np.uint8)
     image[0, 0, 1, 1] = 3
+    bounds = network.bounds(0)
+    a, u, bit = bounds.accumulator_width, bounds.potential_width, 1 / 16
+
+    def access(depth: int, width: int) -> float:
+        return 13.2 + 1.09e-5 * depth * width
+
     counters = counters_of(network, image)
-    terms = {name: v[0] for name, v in energy.energy(network, FOLDINGS, counters).terms.items()}
-    # 9 windows x 2 events x 1 group; 18 words of 4 x 4 bits
-    assert terms["weights"] == pytest.approx(18 * (13.2 + 1.09e-5 * 18 * 16))
-    assert terms["accumulators"] == pytest.approx(18 * 4 * 1.0)
-    assert terms["adds"] == pytest.approx(18 * 4 * 0.1)
-    # One word written, nine read, of 4 rows x 4 columns x 1 word of 2 x 2 bits; the census has 4 x 1 bits.
-    census = (16 + 16) * (13.2 + 1.09e-5 * 4 * 4)
-    assert terms["spikes"] == pytest.approx(10 * (13.2 + 1.09e-5 * 16 * 4) + census)
-    assert terms["potentials"] == 0
-    assert terms["addresses"] == pytest.approx((18 + 10) * 0.1)
-    bits = 2 * (3 + network.bounds(0).potential_width)
-    fire = 64 * (3 * 0.1 + 1.0) + 32 * (13.2 + 1.09e-5 * 2 * bits)
-    assert terms["fire units"] == pytest.approx(fire)
+    result = energy.energy(network, FOLDINGS, counters)
+    expected = {
+        # 9 windows x 1 code x 1 group; 2 x 3 x 3 words of 4 x 4 bits
+        "weights": 9 * access(18, 16),
+        # 64 neurons, two at a time, of four channels; a threshold of 6 has three bits
+        "constants": 32 * access(2, 2 * (3 + u)),
+        "potentials": 0.0,
+        # 9 windows x 2 events x 4 lanes; 16 passes hand 4 sums over, clear 4, and shift 2 twice
+        "accumulators": 72 * 1.0 + 16 * (4 + 4 + 2 * 2) * a * bit,
+        # One word written, nine read, of 4 rows x 4 columns x 1 word of 2 x 2 bits.
+        "spikes": 10 * access(16, 4) + 9 * 4 * bit,
+        # 4 rows of 1 bit in a word; 16 pixels written; in 4 rows 3 columns fill the window and 3 follow
+        "census": (16 + 24) * access(4, 4) + 24 * 9 * bit,
+        # 32 codes arrive, each in a register of a word; 16 words of 4 bits; 64 codes of 2 bits leave
+        "streams": 32 * access(1000, 2) + (32 * 4 + 16 * 4 + 64 * 2) * bit,
+        "adds": 72 * (0.1 + 5 * bit),  # 4 bits shifted by 0 or 1
+        # a bias, and two steps of comparison, each of which keeps rest, threshold and code
+        "fire units": 64 * (3 * 0.1 + (a + u + 3 + 2 * (u + 3 + 2)) * bit),
+        "maxima": 0.0,
+        # 18 events, 10 words, 40 census words, 16 passes; addresses of 5 and 4 bits; 16 windows of 9 bits
+        "addresses": (18 + 10 + 40 + 16) * 0.1 + ((18 + 9) * 5 + 9 * 4 + 16 * 9) * bit,
+    }
+    assert {name: values[0] for name, values in result.terms.items()} == pytest.approx(expected)
+    kinds = {name: values[0] for name, values in result.kinds.items()}
+    assert kinds["weights"] == pytest.approx(expected["weights"] + expected["constants"])
+    assert kinds["potentials"] == pytest.approx(expected["accumulators"])
+    assert kinds["arithmetic"] == pytest.approx(expected["adds"] + expected["fire units"])
+    assert list(kinds) == list(KINDS)
+
+
+def test_pool_by_hand() -> None:
+    """4 x 4 x 4 codes, two a beat, to 4 x 2 x 2."""
+    network = make_network()
+    pooled = Layer(kind="maxpool", pool=(2, 2))
+    readout = replace(network.layers[1], weights=np.ones((2, 4, 2, 2), np.int8))
+    network = replace(network, layers=(network.layers[0], pooled, readout))
+    foldings = (FOLDINGS[0], Folding(), FOLDINGS[1])
+    trace = golden.run(network, np.zeros((1, 2, 4, 4), np.uint8), foldings)
+    result = energy.energy(network, foldings, [layer.counters for layer in trace.layers])
+    terms = {name: values[1] for name, values in result.terms.items() if values[1]}
+    accesses = (
+        2 * 3 * 4 * 4 / 2
+    )  # three of four codes of a block are stored and read, two at a time
+    assert terms == pytest.approx(
+        {
+            "spikes": accesses
+            * (13.2 + 1.09e-5 * 4 * 4),  # 2 columns x 4 channels, 2 codes of 2 bits a word
+            "streams": (2 * 32 + 8) * 4 / 16,
+            "maxima": 64 * 0.1,
+            "addresses": accesses * 0.1,
+        }
+    )
+
+
+def test_twin_by_hand() -> None:
+    result = energy.twin(make_network())
+
+    def access(depth: int) -> float:
+        return 13.2 + 1.09e-5 * 16 * depth
+
+    macs = 64 * 2 * 9
+    assert {name: values[0] for name, values in result.terms.items()} == pytest.approx(
+        {
+            "weights": macs * access(18),
+            "bias": 4 * access(4),
+            "activations": macs * access(32) + 64 * access(64),
+            "operations": macs * 3.2 + 64 * 0.1,
+            "addresses": (32 + 64 + 4 * 9) * 0.1,
+        }
+    )
+    assert result.terms["activations"][1] == pytest.approx(64 * access(64) + 2 * access(2))
+    assert result.terms["addresses"][1] == pytest.approx(64 * 2 * 0.1)
 
 
 def test_scatter_by_hand() -> None:
@@ -138,30 +244,15 @@ def test_mean_of_images() -> None:
     assert whole == pytest.approx(np.mean(single))
 
 
-def test_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    report, picture = tmp_path / "energy.json", tmp_path / "energy.png"
-    arguments = [str(NETWORK), "--images", "3", "--json", str(report), "--plot", str(picture)]
-    assert main(arguments) == 0
-    figures = json.loads(report.read_text())
-    assert figures["images"] == 3
-    result = figures["energy"]["45 nm"]
-    assert result["engine_total_pj"] == pytest.approx(np.sum(list(result["engine"].values())))
-    assert 0 < result["ratio"] < 1
-    assert picture.read_bytes().startswith(b"\x89PNG")
-    assert f"ratio {result['ratio']:.3f}" in capsys.readouterr().out
-
-
-@pytest.mark.parametrize(
-    ("arguments", "sentence"),
-    [
-        (["missing.npz"], "missing.npz does not exist"),
-        ([str(NETWORK), "--images", "0"], "0 images were asked for"),
-        ([str(NETWORK), "--lanes", "0"], "must be at least 1"),
-        ([str(NETWORK), "--images", "1", "--plot", "energy.xyz"], "the file cannot be written"),
-        ([str(NETWORK), "--images", "1", "--json", "no/such/folder/x"], "cannot be written"),
-    ],
-)
-def test_bad_input(arguments: list[str], sentence: str, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(arguments) == 2
-    error = capsys.readouterr().err
-    assert sentence in error and error.count("\n") == 1
+def test_a_leak_of_the_scatter_is_a_multiplication() -> None:
+    network = make_network(2)
+    conv = network.layers[0]
+    assert conv.neuron is not None
+    leaking = replace(conv, neuron=replace(conv.neuron, leak="retain", leak_shift=1))
+    counters = [dict.fromkeys(COUNTERS, 1.0)] * 2
+    plain, leaks = (
+        energy.scatter(replace(network, layers=(layer, network.layers[1])), counters)
+        for layer in (conv, leaking)
+    )
+    difference = leaks.terms["operations"] - plain.terms["operations"]
+    assert difference == pytest.approx([2 * 64 * 3.2, 0])

@@ -121,7 +121,6 @@ def test_no_clock(tmp_path: Path) -> None:
 
 def make_report() -> dict[str, Any]:
     rooms = report.fold_rooms(report.count_rooms(NETLIST))
-    terms = {"weights": [1000.0, 500.0], "adds": [10.0, 20.0]}
     return {
         "board": "icebreaker",
         "device": "iCE40UP5K <SG48>",
@@ -165,37 +164,32 @@ def make_report() -> dict[str, Any]:
         },
         "accuracy": {"RTL": "80.00 % of 5"},
         "energy": {
-            "45 nm": {
-                "engine": terms,
-                "engine_total_pj": 1530.0,
-                "scatter_total_pj": 15300.0,
-                "ratio": 0.1,
-            }
+            "technologies": {"45 nm": {"sides": {"engine": {"total_pj": 1530.0}}, "ratio": 0.1}}
         },
-        "energy_method": "counts x costs",
     }
 
 
 def test_page() -> None:
-    text = report.page(make_report())
+    text = report.page(make_report(), "<p>bars</p>")
     for figure in (
         "120 of 5,280 (2%)",
         "33.5 MHz",
         "90.0%",
         "80.00 % of 5",
-        "0.100",
+        "2 nJ counted (0.10 of the papers&#x27; scatter)",
+        "<h2>Energy</h2><p>bars</p>",
         "1,234",
         "19,441",
     ):
         assert figure in text, figure
     assert "&lt;SG48&gt;" in text
-    assert text.count("data:image/png;base64,") == 4
+    assert text.count("data:image/png;base64,") == 3
     assert not re.search(r"(src|href)=['\"](?!data:)", text)
 
 
 def test_page_without_images() -> None:
     figures = make_report()
-    for name in ("speed", "accuracy", "energy", "energy_method"):
+    for name in ("speed", "accuracy", "energy"):
         del figures[name]
     text = report.page(figures)
     assert "Energy" not in text and text.count("data:image/png;base64,") == 2

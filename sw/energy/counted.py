@@ -1,157 +1,150 @@
-"""Energy of an inference: what was counted, times what each access costs, beside the papers' event-driven scatter.
+"""Energy of the engine: what was counted, times what each access costs.
 
-The counts come from `sw.golden` or from the counters of the hardware; they are equal.  Costs are published ones.
+The counts are those of `sw.golden` or of the counters of the hardware; they are equal.  Accesses that depend on no
+spike are counted in closed form from the network and its folding.  E(m) is an access to the memory m at its real depth
+and width, R the cost of a register's bit, charged whenever the register is written.  Per layer and image, counters in
+capitals, T timesteps, P lanes, F fire units::
 
-Memory, per access of a word of b bits out of n (read = write), 45 nm: the line of the paper's own model through the
-published points 10, 20 and 100 pJ for a 64-bit access of 8 kB, 32 kB and 1 MB::
+    weights       WEIGHT_READS * E(weights)
+    constants     T * neurons / F * E(bias and threshold words)
+    potentials    (POTENTIAL_READS + POTENTIAL_WRITES) * E(potentials)
+    accumulators  SYNAPTIC_OPERATIONS * one read-modify-write of an accumulator (1 pJ at 45 nm, an assumption)
+                  + passes * (2 P + P / F * (P - F)) * accumulator bits * R      hand over, clear, shift out
+    spikes        (SPIKE_READS + SPIKE_WRITES) * E(spikes) + SPIKE_READS * the word's possible events * R
+                  a pool: (SPIKE_READS + SPIKE_WRITES) * E(partial maxima)
+    census        (pixels + columns that enter a window) * E(census)             how many words of a pixel hold spikes
+                  + columns * pixels of a window * bits of a count * R           what the window holds slides on
+    streams       beats in * word bits * R + words * (word + index bits) * R     packed into words
+                  + beats out * beat bits * R                                    the queue to the next layer
+                  first layer: + T * codes * E(1000 words of one code)           as deep as the scatter's FIFO
+                  a pool: (2 * beats in + beats out) * beat bits * R
+    adds          SYNAPTIC_OPERATIONS * (E_add + shifted operand's bits * R)
+    fire units    T * neurons * (exponents + 1, + 1 where T > 1, + 1 where that leaks) * E_add
+                  + T * neurons * (accumulator + potential + theta + exponents * (potential + theta + code) bits) * R
+                  readout: classes * (E_add + 2 * potential bits * R)            the highest score so far
+    maxima        T * codes * E_add                                              a pool's comparisons
+    addresses     (ACCUMULATIONS + SPIKE_READS + SPIKE_WRITES + census accesses + passes) * E_add
+                  + (ACCUMULATIONS + SPIKE_READS) * weight address bits * R + SPIKE_READS * spike address bits * R
+                  + positions * pixels of a window * bits of a count * R         the window that is scanned
 
-    E_m(n, b) = 13.2 + 1.09e-5 * n * b   [pJ]      b <= 64: a narrower word costs as much (no gain from narrow words)
-              = b / 64 * E_m(n, 64)                b > 64: banks of 64 bits side by side
-
-7 nm: the line through 7.5, 8.5 and 14 pJ at the same sizes, 7.87 + 7.67e-7 * n * b.
-
-Energy of the engine, per layer (counters in capitals)::
-
-    weights       WEIGHT_READS * E_m(weight words, P * B)
-    spikes        (SPIKE_READS + SPIKE_WRITES) * E_m(ring of rows, L codes and their place)
-                  + census of non-empty words: one write a pixel, one read a column of every output row
-    potentials    (POTENTIAL_READS + POTENTIAL_WRITES) * E_m(neurons / F, F * width)
-    accumulators  SYNAPTIC_OPERATIONS * 1 pJ       assumption: one read-modify-write of a register
-    adds          SYNAPTIC_OPERATIONS * E_add
-    fire units    T * neurons * ((exponents + 1) * E_add + 1 pJ) + T * neurons / F * E_m(bias and threshold words)
-    addresses     (ACCUMULATIONS + SPIKE_READS + SPIKE_WRITES) * E_add
-
-Energy of the scatter on the same spikes, with the paper's formulas and 16-bit words (theta_i, theta_o spikes in and
-out, N the largest value of a code, n = neurons)::
-
-    weights       theta_i * C_out * k^2 * E_m(one filter, 16)
-    spikes        (theta_i + theta_o) * E_m(1000, 16)
-    potentials    2 * (theta_i * C_out * k^2 + T * n) * E_m(n, 16)
-    bias          T * C_out * E_m(C_out, 16)
-    operations    (theta_i * C_out * ceil(k / s)^2 * N + T * n + theta_o) * E_add
-    addresses     theta_i * (2 * E_mac + k^2 * E_add)        dense: theta_i * n * E_add
-
-A first layer on pixels is charged one multiply-accumulate instead of N additions a synapse, in the scatter only.
-Leakage, clock, routing and control are in neither; a comparison of the two is meaningful, an absolute number is not.
+In neither side: leakage, clock tree, routing, decisions of control (states, handshakes, counters of a few bits, the
+search for the next event), loading the weights, the counters themselves, and the pins.
 """
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from sw.energy.kinds import Energy, by_layer
+from sw.energy.sizes import pool_memory, sizes
 from sw.energy.technology import Technology, technology
-from sw.folding import Folding, beat_codes, check_foldings, is_flat, pixel_codes
-from sw.network import Layer, Network
-
-TERMS = ("weights", "spikes", "potentials", "accumulators", "adds", "fire units", "addresses")
-SCATTER_TERMS = ("weights", "spikes", "potentials", "bias", "operations", "addresses")
-SCATTER_WIDTH = 16
-FIFO_DEPTH = 1000
-
-Counters = Sequence[Mapping[str, Any]]
-
+from sw.folding import Folding, beat_codes, check_foldings
+from sw.network import Network
 
 NM45 = technology("45 nm")
 NM7 = technology("7 nm")
 
+TERMS = {
+    "weights": "weights",
+    "constants": "weights",
+    "potentials": "potentials",
+    "accumulators": "potentials",
+    "spikes": "spikes",
+    "census": "spikes",
+    "streams": "spikes",
+    "adds": "arithmetic",
+    "fire units": "arithmetic",
+    "maxima": "arithmetic",
+    "addresses": "addressing",
+}
+FIFO_DEPTH = 1000
 
-@dataclass(frozen=True)
-class Energy:
-    """Mean energy of an image in pJ by term, each float64 of shape (layers,)."""
-
-    terms: Mapping[str, np.ndarray]
-
-    @property
-    def layers_pj(self) -> np.ndarray:
-        return np.sum(list(self.terms.values()), axis=0)
-
-    @property
-    def total_pj(self) -> float:
-        return float(self.layers_pj.sum())
+Counters = Sequence[Mapping[str, Any]]
 
 
 def energy(
     network: Network,
     foldings: Sequence[Folding],
     counters: Counters,
-    technology: Technology = NM45,
+    costs: Technology = NM45,
 ) -> Energy:
     """Energy of the engine.
 
     counters: for every layer a mapping from the names of `sw.folding.COUNTERS` to counts, scalars or one per image.
+    Raises sw.network.NetworkError when the foldings do not suit the network.
     """
     folding = tuple(foldings)
     check_foldings(network, folding)
-    terms = {name: np.zeros(len(network.layers)) for name in TERMS}
+    layers = []
     for index, layer in enumerate(network.layers):
         count = {name: float(np.mean(values)) for name, values in counters[index].items()}
-        if layer.kind == "maxpool":
-            parts = _pool_layer(network, folding, index, count, technology)
-        else:
-            parts = _engine_layer(network, folding[index], index, count, technology)
-        for name, value in parts.items():
-            terms[name][index] = value
-    return Energy(terms)
-
-
-def scatter(network: Network, counters: Counters, technology: Technology = NM45) -> Energy:
-    """Energy of the papers' event-driven scatter on the spikes that `counters` counted; pooling is free there."""
-    terms = {name: np.zeros(len(network.layers)) for name in SCATTER_TERMS}
-    for index, layer in enumerate(network.layers):
-        if layer.kind == "maxpool":
-            continue
-        received = float(np.mean(counters[index]["input_spikes"]))
-        sent = float(np.mean(counters[index]["output_spikes"]))
-        for name, value in _scatter_layer(network, index, received, sent, technology).items():
-            terms[name][index] = value
-    return Energy(terms)
-
-
-# ------------------------------------------------------------------------------------------------- one layer
+        price = _pool_layer if layer.kind == "maxpool" else _engine_layer
+        layers.append(price(network, folding, index, count, costs))
+    return by_layer(TERMS, layers)
 
 
 def _engine_layer(
     network: Network,
-    folding: Folding,
+    foldings: tuple[Folding, ...],
     index: int,
     count: Mapping[str, float],
-    technology: Technology,
+    costs: Technology,
 ) -> dict[str, float]:
-    layer, bounds = network.layers[index], network.bounds(index)
-    channels, out_h, out_w = network.shapes[index + 1]
-    neurons, steps, units = channels * out_h * out_w, network.timesteps, folding.fire_units
-    codes = pixel_codes(network, index)
-    taps = 1 if is_flat(layer) else math.prod(layer.kernel)
-    access = technology.access_pj
+    layer, size, coding = (
+        network.layers[index],
+        sizes(network, foldings, index),
+        network.codings[index],
+    )
+    lanes, units = foldings[index].lanes, foldings[index].fire_units
+    add, bit = costs.add_pj, costs.register_bit_pj
+    access = {name: costs.access_pj(m.depth, m.width) for name, m in size.memories.items()}
+    operations, reads = count["synaptic_operations"], count["spike_reads"]
+    spike_accesses = reads + count["spike_writes"]
+    potential_accesses = count["potential_reads"] + count["potential_writes"]
+    fired = size.steps * size.neurons
 
-    height, width = (1, 1) if is_flat(layer) else network.shapes[index][1:]
-    words = -(-codes // folding.word_codes)
-    rows = _ring_rows(layer)
-    code_bits = folding.word_codes * network.codings[index].code_width
-    spike_pj = access(rows * width * words, code_bits + (words - 1).bit_length())
-    census_pj = access(width, rows * words.bit_length())
-    census = steps * (height * width + out_h * width)
+    hand_overs = size.passes * (2 * lanes + lanes // units * (lanes - units))
+    census_accesses = size.pixels + size.census_reads
+    window_bits = size.window * size.count_bits
+    streams = size.beats * size.word_bits * bit
+    streams += size.words * size.memories["spikes"].width * bit
+    if index == 0:
+        codes = size.steps * math.prod(network.input_shape)
+        streams += codes * costs.access_pj(FIFO_DEPTH, coding.code_width)
 
-    threshold_bits = 0 if layer.threshold is None else int(layer.threshold.max()).bit_length()
-    constant_pj = access(channels // units, units * (threshold_bits + bounds.potential_width))
-    exponents = 0 if layer.neuron is None else layer.neuron.coding.exponent_count
-    add, accumulate = technology.add_pj, technology.accumulator_pj
-    spike_accesses = count["spike_reads"] + count["spike_writes"]
-    potential_pj = access(neurons // units, units * bounds.potential_width)
+    fire_adds, fire_bits = 1, size.accumulator_bits + size.potential_bits + size.threshold_bits
+    if size.steps > 1:
+        fire_adds += 1
+    fire_units = 0.0
+    if layer.neuron is None:
+        fire_units = network.class_count * (add + 2 * size.potential_bits * bit)
+        streams += network.class_count * size.potential_bits * bit
+    else:
+        sent = layer.neuron.coding
+        fire_adds += sent.exponent_count + (size.steps > 1 and layer.neuron.leak != "none")
+        fire_bits += sent.exponent_count * (
+            size.potential_bits + size.threshold_bits + sent.code_width
+        )
+        streams += fired * sent.code_width * bit
+    fire_units += fired * (fire_adds * add + fire_bits * bit)
+
     return {
-        "weights": count["weight_reads"]
-        * access(folding.group_count(channels) * taps * codes, folding.lanes * layer.weight_width),
-        "spikes": spike_accesses * spike_pj + census * census_pj,
-        "potentials": (count["potential_reads"] + count["potential_writes"]) * potential_pj,
-        "accumulators": count["synaptic_operations"] * accumulate,
-        "adds": count["synaptic_operations"] * add,
-        "fire units": steps * neurons * ((exponents + 1) * add + accumulate)
-        + steps * neurons / units * constant_pj,
-        "addresses": (count["accumulations"] + spike_accesses) * add,
+        "weights": count["weight_reads"] * access["weights"],
+        "constants": fired / units * access["constants"],
+        "potentials": potential_accesses * access["potentials"] if size.steps > 1 else 0.0,
+        "accumulators": operations * costs.accumulator_pj
+        + hand_overs * size.accumulator_bits * bit,
+        "spikes": spike_accesses * access["spikes"] + reads * size.event_bits * bit,
+        "census": census_accesses * access["census"] + size.census_reads * window_bits * bit,
+        "streams": streams,
+        "adds": operations * (add + size.operand_bits * bit),
+        "fire units": fire_units,
+        "addresses": (count["accumulations"] + spike_accesses + census_accesses + size.passes) * add
+        + (count["accumulations"] + reads) * size.weight_address_bits * bit
+        + reads * size.spike_address_bits * bit
+        + size.positions * window_bits * bit,
     }
 
 
@@ -160,128 +153,16 @@ def _pool_layer(
     foldings: tuple[Folding, ...],
     index: int,
     count: Mapping[str, float],
-    technology: Technology,
+    costs: Technology,
 ) -> dict[str, float]:
-    """A row of partial maxima, and one comparison a code."""
+    memory = pool_memory(network, foldings, index)
     beat = beat_codes(network, foldings, index)
-    channels, _, out_w = network.shapes[index + 1]
+    received = network.timesteps * math.prod(network.shapes[index])
+    sent = network.timesteps * math.prod(network.shapes[index + 1])
     accesses = count["spike_reads"] + count["spike_writes"]
-    word_pj = technology.access_pj(
-        out_w * channels // beat, beat * network.codings[index].code_width
-    )
-    compared = network.timesteps * math.prod(network.shapes[index])
     return {
-        "spikes": accesses * word_pj,
-        "adds": compared * technology.add_pj,
-        "addresses": accesses * technology.add_pj,
+        "spikes": accesses * costs.access_pj(memory.depth, memory.width),
+        "streams": (2 * received + sent) / beat * memory.width * costs.register_bit_pj,
+        "maxima": received * costs.add_pj,
+        "addresses": accesses * costs.add_pj,
     }
-
-
-def _scatter_layer(
-    network: Network, index: int, received: float, sent: float, technology: Technology
-) -> dict[str, float]:
-    layer = network.layers[index]
-    c_in, height, width = network.shapes[index]
-    channels, out_h, out_w = network.shapes[index + 1]
-    neurons, steps = channels * out_h * out_w, network.timesteps
-    if layer.kind == "dense":
-        fan_out, synapses, taps, filter_words = neurons, neurons, neurons, c_in * height * width
-        address_mac = 0.0
-    else:
-        taps = math.prod(layer.kernel)
-        fan_out = channels * taps
-        strided = [-(-k // s) for k, s in zip(layer.kernel, layer.stride, strict=True)]
-        synapses, filter_words, address_mac = channels * math.prod(strided), c_in * taps, 2.0
-
-    def access(depth: int) -> float:
-        return technology.access_pj(depth, SCATTER_WIDTH)
-
-    coding, add = network.codings[index], technology.add_pj
-    on_pixels = index == 0 and coding.levels > 15
-    operation = technology.mac_pj if on_pixels else coding.max_value * add
-    return {
-        "weights": received * fan_out * access(filter_words),
-        "spikes": (received + sent) * access(FIFO_DEPTH),
-        "potentials": 2 * (received * fan_out + steps * neurons) * access(neurons),
-        "bias": steps * channels * access(channels),
-        "operations": received * synapses * operation + (steps * neurons + sent) * add,
-        "addresses": received * (address_mac * technology.mac_pj + taps * add),
-    }
-
-
-def _ring_rows(layer: Layer) -> int:
-    """Rows that the spike memory holds: a window, and the rows that arrive while it is scanned."""
-    if is_flat(layer):
-        return 2
-    stride = layer.stride[0] * layer.average[0]
-    return max(layer.kernel[0] * layer.average[0], stride) + stride
-
-
-# ------------------------------------------------------------------------------------------------ command line
-
-
-def uniform_foldings(
-    network: Network, lanes: int = 8, fire_units: int = 4, word_codes: int = 4
-) -> tuple[Folding, ...]:
-    """The same parallelism in every layer, as far as its channels and its neighbours allow."""
-    foldings: list[Folding] = []
-    beat = 1
-    for index, layer in enumerate(network.layers):
-        if layer.kind == "maxpool":
-            foldings.append(Folding())
-            continue
-        channels = network.shapes[index + 1][0]
-        own_lanes = min(lanes, channels)
-        units = 1 if layer.is_readout else math.gcd(fire_units, own_lanes, channels)
-        word = min(-(-word_codes // beat), -(-pixel_codes(network, index) // beat)) * beat
-        foldings.append(Folding(lanes=own_lanes, fire_units=units, word_codes=word))
-        beat = units
-    return tuple(foldings)
-
-
-def summarise(network: Network, foldings: Sequence[Folding], counters: Counters) -> dict[str, Any]:
-    """Both energies in every technology as a JSON object, pJ per image."""
-    result: dict[str, Any] = {}
-    for costs in (NM45, NM7):
-        engine = energy(network, foldings, counters, costs)
-        paper = scatter(network, counters, costs)
-        result[costs.name] = {
-            "engine": {name: values.tolist() for name, values in engine.terms.items()},
-            "engine_total_pj": engine.total_pj,
-            "scatter": {name: values.tolist() for name, values in paper.terms.items()},
-            "scatter_total_pj": paper.total_pj,
-            "ratio": engine.total_pj / paper.total_pj,
-        }
-    return result
-
-
-def plot(
-    network: Network, summary: Mapping[str, Any], path: Path, technology: str = "45 nm"
-) -> None:
-    """Stacked bars per layer, engine beside scatter, as a picture."""
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(9, 4), layout="constrained")
-    for axes, side in zip(figure.subplots(1, 2, sharey=False), ("engine", "scatter"), strict=True):
-        bottom = np.zeros(len(network.layers))
-        for name, values in summary[technology][side].items():
-            height = np.array(values) / 1e3
-            axes.bar(np.arange(len(height)), height, bottom=bottom, label=name)
-            bottom += height
-        total = summary[technology][f"{side}_total_pj"]
-        axes.set(title=f"{side}: {total / 1e3:,.0f} nJ an image", xlabel="layer", ylabel="nJ")
-        axes.legend(fontsize="small")
-    figure.suptitle(f"Energy an image, {technology}")
-    figure.savefig(path)
-
-
-def evaluate(
-    network: Network, foldings: Sequence[Folding], image_count: int
-) -> tuple[dict[str, Any], int]:
-    """Run the golden model on shipped images: (summary, images)."""
-    from sw import golden
-    from sw.inputs import load_inputs
-
-    frames = load_inputs(network, None, image_count).frames
-    trace = golden.run(network, frames, foldings, keep_codes=False)
-    return summarise(network, foldings, [layer.counters for layer in trace.layers]), len(frames)
