@@ -7,8 +7,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+import support
 from sw import energy, golden
 from sw.energy import KINDS, NM7, NM45, technology
+from sw.energy.layers import from_network
+from sw.energy.lemaire import analogue_energy
 from sw.folding import COUNTERS, Folding
 from sw.network import Coding, Layer, Network, Neuron
 
@@ -242,6 +245,21 @@ def test_mean_of_images() -> None:
         for n in range(5)
     ]
     assert whole == pytest.approx(np.mean(single))
+
+
+@pytest.mark.parametrize("name", ["strided", "pooled", "temporal"])
+def test_twin_is_the_metric_of_a_relu_network(name: str) -> None:
+    """The same sums as the metric of paper 1 counts layer by layer."""
+    network, _ = support.configuration(name)
+    layers = from_network(network)
+    cells = analogue_energy(layers, NM45)
+    expected = [cell for layer, cell in zip(layers, cells, strict=True) if layer.weighted]
+    terms = energy.twin(network).terms
+    weighted = [n for n, layer in enumerate(network.layers) if layer.kind != "maxpool"]
+    for mine, its in (("weights", "weights"), ("activations", "in_out"), ("bias", "bias")):
+        assert terms[mine][weighted] == pytest.approx([getattr(cell, its) for cell in expected])
+    for name in ("operations", "addresses"):
+        assert terms[name][weighted] == pytest.approx([getattr(cell, name) for cell in expected])
 
 
 def test_a_leak_of_the_scatter_is_a_multiplication() -> None:
