@@ -1,0 +1,226 @@
+"""A generated accelerator -> standard cells, by Yosys: the area of every room, and a netlist for OpenSTA.
+
+Yosys maps the generated Verilog twice.  For the area every room stays a module of its own, so that its cells can be
+counted; the mapping is of least area.  For timing and power the rooms are merged, and ABC buffers and sizes the gates
+for the clock.
+"""
+
+import hashlib
+import json
+import shutil
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from sw.files import write_json, write_text
+from sw.folding import Folding
+from sw.network import Network
+
+from . import opensta, toolchain
+from .generate import TOP, generate
+from .liberty import Library
+from .memories import BOX, Memory, box_memories
+from .opensta import Conditions, OptionError
+from .toolchain import ToolError
+
+SRAM_BITS = 1024  # memories of fewer bits become flip-flops and gates
+
+METHOD = (
+    "Mapped for least area, every room by itself; cells of drive strength 1 where the library has no timing. Without "
+    "buffers, clock tree, routing and the area of memories, which are listed by their bits."
+)
+TIMED_METHOD = (
+    "Rooms merged, gates buffered and sized for the clock; an ideal clock and wires without load. Memories answer "
+    "after the access time and take no power; every net toggles with the stated activity."
+)
+
+COARSE_SCRIPT = f"""\
+read_verilog {TOP}.v
+hierarchy -check -top {TOP}
+synth -top {TOP} -run begin:fine
+write_json coarse.json
+"""
+AREA_SCRIPT = f"""\
+read_json boxed.json
+synth -top {TOP} -run fine:check -noabc
+dfflibmap -liberty area.lib
+abc -liberty area.lib
+opt_clean -purge
+tee -q -o area.json stat -json
+write_verilog -noattr cells.v
+"""
+# The memories' ports become ports of the netlist, and cells are called after the nets that they drive.
+TIMING_SCRIPT = f"""\
+read_json boxed.json
+flatten -separator .
+expose -evert t:{BOX}*
+synth -top {TOP} -run fine:check -noabc
+dfflibmap -liberty timing.lib
+opt
+abc -liberty timing.lib -constr timing.constr -D {{period_ps}}
+opt_clean -purge
+tee -q -o timing.json stat -json
+splitnets -ports
+read_liberty -lib timing.lib
+rename -wire
+write_verilog -noattr -noexpr -nohex -nodec -simple-lhs timing.v
+"""
+
+
+# ------------------------------------------------------------------------------------------------------ report
+
+
+def cells_report(
+    modules: Mapping[str, Mapping[str, int]], memories: Iterable[Memory], library: Library
+) -> dict[str, Any]:
+    """The area of a mapped netlist.
+
+    modules: of the netlist, each with how many cells of every type it has itself.
+    rooms, total: cells, flip_flops, area_um2, gate_equivalents (2-input NANDs; None without one in the library) and
+    sram_bits; memories: as `Memory.describe`, with the room.
+    Raises ToolError for cells that neither the library nor the design has.
+    """
+    rooms: defaultdict[str, Counter[str]] = defaultdict(Counter)
+    boxes = {memory.name: memory for memory in memories}
+    for module, cells in modules.items():
+        row = rooms[room_of(module)]
+        for kind, count in cells.items():
+            if kind in boxes:
+                row["sram_bits"] += boxes[kind].bits * count
+            elif kind in library.areas:
+                row["cells"] += count
+                row["flip_flops"] += count * (kind in library.registers)
+                row["area"] += count * library.areas[kind]  # type: ignore[assignment]
+            elif kind not in modules:
+                raise ToolError(
+                    f"yosys left cells of type {kind} in {module}; {library.name} has no such cell"
+                )
+
+    def figures(row: Mapping[str, float]) -> dict[str, Any]:
+        area, unit = row["area"], library.nand2_area
+        return {
+            "cells": row["cells"],
+            "flip_flops": row["flip_flops"],
+            "area_um2": round(area, 4),
+            "gate_equivalents": round(area / unit, 1) if unit else None,
+            "sram_bits": row["sram_bits"],
+        }
+
+    filled = {name: rooms[name] for name in sorted(rooms) if rooms[name]}
+    return {
+        "library": {
+            "name": library.name,
+            "source": library.source,
+            "nand2_um2": library.nand2_area,
+        },
+        "rooms": {name: figures(row) for name, row in filled.items()},
+        "total": figures(sum(filled.values(), Counter())),
+        "memories": [
+            memory.describe() | {"room": room_of(memory.module)} for memory in boxes.values()
+        ],
+        "method": METHOD,
+    }
+
+
+def room_of(module: str) -> str:
+    """The row of the report that a module belongs to: a layer's own rooms one by one, as in `hw.report`."""
+    path = module.removeprefix("\\").split(".")[1:]
+    depth = 2 if path and path[0].startswith("layer") else 1
+    return " ".join(part.partition("$")[0] for part in path[:depth]) or TOP
+
+
+def read_modules(path: Path) -> dict[str, dict[str, int]]:
+    """Cells of every type that each module itself has, from the statistics that Yosys wrote as JSON."""
+    modules = json.loads(path.read_text())["modules"]
+    return {name.removeprefix("\\"): entry["num_cells_by_type"] for name, entry in modules.items()}
+
+
+# ------------------------------------------------------------------------------------------------------- tools
+
+
+def map_cells(
+    network: Network,
+    foldings: tuple[Folding, ...],
+    *,
+    name: str,
+    library: Library,
+    timing_library: Library | None = None,
+    loadable: Sequence[int] = (),
+    counters: bool = False,
+    sram_bits: int = SRAM_BITS,
+    conditions: Conditions,
+    output: Path,
+) -> tuple[dict[str, Any], Path]:
+    """Map the accelerator to cells: (the report, its folder).
+
+    name: what the folder's name begins with; timing_library: without one there is no timing and no power.
+    A folder holds everything that the tools read and wrote, and is used again when they would read the same.
+    Raises NetworkError, OptionError, MissingToolError, ToolError.
+    """
+    if sram_bits < 1:
+        raise OptionError(f"--sram-bits must be at least 1, not {sram_bits}")
+    output.mkdir(parents=True, exist_ok=True)
+    scripts = {"coarse.ys": COARSE_SCRIPT, "area.ys": AREA_SCRIPT, "area.lib": library.text}
+    tools = {"yosys": toolchain.describe("yosys")}
+    if timing_library is not None:
+        tools["sta"] = opensta.describe()
+        period_ps = round(conditions.period_ns * 1000)
+        scripts |= {
+            "timing.ys": TIMING_SCRIPT.format(period_ps=period_ps),
+            "timing.lib": timing_library.text,
+            "timing.constr": f"set_driving_cell {timing_library.buffer}\nset_load 10 [all_outputs]\n",
+            "timing.tcl": opensta.script(TOP, "timing.v", "timing.lib", conditions),
+        }
+    with TemporaryDirectory(dir=output, prefix=f"{name}-cells-") as temporary:
+        generate(network, foldings, Path(temporary), counters=counters, loadable=loadable)
+        verilog = (Path(temporary) / f"{TOP}.v").read_text()
+    inputs = {"verilog": verilog, "scripts": scripts, "tools": tools, "sram_bits": sram_bits}
+    key = hashlib.sha256(json.dumps(inputs, sort_keys=True).encode()).hexdigest()
+    folder = output / f"{name}-cells-{key[:12]}"
+    if (folder / "cells.json").is_file():
+        return json.loads((folder / "cells.json").read_text()), folder
+
+    partial = folder.with_name(folder.name + ".partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    partial.mkdir()
+    for file, text in (scripts | {f"{TOP}.v": verilog}).items():
+        write_text(partial / file, text)
+    toolchain.run("yosys", ["coarse.ys"], folder=partial, log="coarse.log")
+    boxed, memories = box_memories(json.loads((partial / "coarse.json").read_text()), sram_bits)
+    write_json(partial / "boxed.json", boxed)
+    toolchain.run("yosys", ["area.ys"], folder=partial, log="area.log")
+    report = {
+        "format": "stairspike-cells",
+        "version": 1,
+        "network": {"name": name, "digest": network.digest},
+        "foldings": [asdict(folding) for folding in foldings],
+        "options": {"counters": counters, "loadable": list(loadable), "sram_bits": sram_bits},
+        "tools": tools,
+        **cells_report(read_modules(partial / "area.json"), memories, library),
+        "timing": None,
+    }
+    if timing_library is not None:
+        report["timing"] = _time(partial, timing_library, memories, conditions)
+    write_json(partial / "cells.json", report)
+    shutil.rmtree(folder, ignore_errors=True)
+    partial.rename(folder)
+    return report, folder
+
+
+def _time(
+    folder: Path, library: Library, memories: Iterable[Memory], conditions: Conditions
+) -> dict[str, Any]:
+    """Timing and power of the report, by OpenSTA in `folder`."""
+    toolchain.run("yosys", ["timing.ys"], folder=folder, log="timing.log")
+    text = opensta.run("timing.tcl", folder=folder, log="sta.log")
+    mapped = cells_report(read_modules(folder / "timing.json"), memories, library)
+    return {
+        "library": mapped["library"],
+        "conditions": asdict(conditions),
+        **{name: mapped["total"][name] for name in ("cells", "flip_flops", "area_um2")},
+        **opensta.parse(text, conditions),
+        "method": TIMED_METHOD,
+    }
