@@ -9,7 +9,7 @@ A memory of n words of b bits, one access of a word (read = write), by one of th
                                              side by side; whatever n
 
 The points are measured for accesses of 64 bits.  A word of more bits lies in several banks of 64 bits side by side; all
-laws charge it b / 64 times one of them.  "block" is kind to flows of scattered narrow words, which it lets share accesses.
+laws charge it b / 64 times one of them.  "block" favours flows of scattered narrow words: they share accesses.
 """
 
 import tomllib
