@@ -65,6 +65,8 @@ def test_run_of_the_hardware(tmp_path: Path, capsys: pytest.CaptureFixture[str])
             assert side["total_pj"] == pytest.approx(sum(side["layers_pj"]))
         engine = sides["engine"]["total_pj"]
         assert result["ratio"] == pytest.approx(engine / sides["scatter"]["total_pj"])
+        hidden = [sum(sides[side]["layers_pj"][1:]) for side in ("engine", "scatter")]
+        assert result["hidden_ratio"] == pytest.approx(hidden[0] / hidden[1])
         assert result["twin_ratio"] == pytest.approx(engine / sides["twin"]["total_pj"])
     shown = capsys.readouterr().out
     sentence = (

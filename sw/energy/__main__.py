@@ -98,7 +98,8 @@ def _show(report: Mapping[str, Any]) -> None:
         totals = {side: figures["total_pj"] / 1e3 for side, figures in result["sides"].items()}
         console.print(
             f"{name}: engine {totals['engine']:,.1f} nJ; scatter {totals['scatter']:,.1f} nJ, "
-            f"ratio {result['ratio']:.3f}; ReLU twin {totals['twin']:,.1f} nJ, ratio {result['twin_ratio']:.3f}"
+            f"ratio {result['ratio']:.3f} ({result['hidden_ratio']:.3f} without the first layer); "
+            f"ReLU twin {totals['twin']:,.1f} nJ, ratio {result['twin_ratio']:.3f}"
         )
     console.print(report["verification"])
 

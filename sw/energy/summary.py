@@ -5,6 +5,7 @@ from dataclasses import asdict
 from typing import Any
 
 from sw.energy.counted import Counters, energy
+from sw.energy.kinds import Energy
 from sw.energy.scatter import scatter
 from sw.energy.sizes import engine_memories
 from sw.energy.technology import technology, technology_names
@@ -20,6 +21,10 @@ SIDES: Mapping[str, str] = {
 }
 
 
+def _without_first(energy: Energy) -> float:
+    return float(energy.layers_pj[1:].sum())
+
+
 def summarise(
     network: Network,
     foldings: Sequence[Folding],
@@ -33,7 +38,8 @@ def summarise(
     counters: of the golden model; rtl: of the hardware, for a side of its own; law: one of LAWS.
     Returns "law", "layers" (their names), "memories" (of every layer, by name: depth and width in bits) and
     "technologies": by name "sides" (see `Energy.to_json`, by the keys of SIDES), and "ratio" and "twin_ratio", the
-    engine's total over the scatter's and the twin's.
+    engine's total over the scatter's and the twin's, and "hidden_ratio", over the scatter's without the first layer,
+    which paper 1's tables leave out.
     """
     technologies = {}
     for name in technology_names():
@@ -48,6 +54,7 @@ def summarise(
         technologies[name] = {
             "sides": {side: result.to_json() for side, result in sides.items()},
             "ratio": sides["engine"].total_pj / sides["scatter"].total_pj,
+            "hidden_ratio": _without_first(sides["engine"]) / _without_first(sides["scatter"]),
             "twin_ratio": sides["engine"].total_pj / sides["twin"].total_pj,
         }
     return {
