@@ -33,7 +33,9 @@ def find_timing_library(named: Library | None) -> tuple[Library | None, str]:
     except MissingToolError as error:
         return None, str(error)
     if named is not None:
-        return (named, "") if named.timed else (None, f"{named.source} has no delays")
+        if named.timed and named.buffer:
+            return named, ""
+        return None, f"{named.source} has no {'buffer' if named.timed else 'delays'}"
     if not OSU018.is_file():
         return (
             None,

