@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from sw import evaluate, export
-from sw.datasets.common import TensorSplit
+from sw.datasets.common import DataError, TensorSplit
 from sw.export import ExportError, build_network, compare
 from sw.models.small import readout
 from sw.models.spec import LayerSpec, NetworkSpec, NeuronSpec
@@ -326,3 +326,21 @@ def test_blank_image_is_silent(name: str) -> None:
         torch.zeros(1, 1, 28, 28, dtype=torch.uint8), torch.zeros(1, dtype=torch.int64)
     )
     assert all(layer["output_spikes"] == 0 for layer in evaluate.evaluate(network, blank)["layers"])
+
+
+def test_shipped_event_network() -> None:
+    """N-MNIST in four timesteps: one-hot spikes, a leak, counts at its input; exact, and as its log says."""
+    network = load(ROOT / "networks" / "nmnist-temporal.npz")
+    log = json.loads((ROOT / "networks" / "logs" / "nmnist-temporal-seed0.json").read_text())
+    assert (network.timesteps, network.input_shape) == (4, (2, 34, 34))
+    assert network.input_coding.levels == log["recipe"]["data"]["levels"] == 15
+    neuron = network.layers[0].neuron
+    assert neuron is not None and (neuron.kind, neuron.leak, neuron.leak_shift) == (
+        "one-hot",
+        "retain",
+        2,
+    )
+    assert network.provenance["differing_spikes"] == 0
+    assert network.provenance["integer_accuracy"] == log["test"]["accuracy"] == 98.0
+    with pytest.raises(DataError, match="the test images of nmnist are not shipped"):
+        evaluate.load_test(network.provenance, None)
