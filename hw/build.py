@@ -25,7 +25,11 @@ from boards.folding import fold_for_board
 from boards.top import Top
 from hw import report, toolchain
 from hw.accelerator import Accelerator
+from hw.cells import find_timing_library
 from hw.folding import parse_lanes
+from hw.liberty import LibraryError, sky130_library
+from hw.mapping import map_cells
+from hw.opensta import Conditions
 from hw.toolchain import MissingToolError, ToolError
 from hw.weights import load_image
 from sw.files import write_json, write_text
@@ -307,16 +311,19 @@ def build(
     lanes: int | Sequence[int] | None = None,
     output: Path = DEFAULT_OUTPUT,
     image_count: int = 100,
+    cells: bool = False,
     console: Console | None = None,
 ) -> tuple[dict[str, Any], Path]:
     """Build everything: (the report, its folder).
 
     image_count: images that are run through the RTL; 0 leaves speed, accuracy and energy out.
-    Raises NetworkError, UnknownBoardError, DoesNotFitError; ToolError, SimulationError.
+    cells: map the engine to standard cells, too.
+    Raises NetworkError, UnknownBoardError, DoesNotFitError, LibraryError; ToolError, SimulationError.
     """
     console = console or Console(quiet=True)
     network = load(network_path)
     board = find_board(board_name)
+    library = sky130_library() if cells else None
     columns = (SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn())
     with Progress(*columns, console=console) as progress:
         task = progress.add_task("elaboration", total=1)
@@ -353,6 +360,18 @@ def build(
         if image_count:
             step("images")
             figures |= measure(chosen, image_count, console)
+        if library is not None:
+            step("standard cells")
+            figures["cells"], _ = map_cells(
+                network,
+                chosen.foldings,
+                name=network_path.stem,
+                library=library,
+                timing_library=find_timing_library(None)[0],
+                loadable=chosen.loadable,
+                conditions=Conditions(),
+                output=output,
+            )
         write_json(partial / "report.json", figures)
         write_text(partial / "report.html", report.page(figures, _energy_section(figures)))
         if partial != folder:
@@ -429,6 +448,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         help="run N shipped images through the RTL; 0 for none (default: %(default)s)",
     )
     parser.add_argument(
+        "--cells",
+        action="store_true",
+        help="map the engine to standard cells for the report, too (minutes; see python -m hw.cells)",
+    )
+    parser.add_argument(
         "--json", type=Path, metavar="FILE", help="write every figure to FILE as well"
     )
     options = parser.parse_args(argv)
@@ -443,9 +467,16 @@ def main(argv: Sequence[str] | None = None) -> int:
             lanes=options.lanes,
             output=options.output,
             image_count=options.images,
+            cells=options.cells,
             console=console,
         )
-    except (NetworkError, UnknownBoardError, DoesNotFitError, MissingToolError) as error:
+    except (
+        LibraryError,
+        NetworkError,
+        UnknownBoardError,
+        DoesNotFitError,
+        MissingToolError,
+    ) as error:
         print(f"hw.build: {error}", file=sys.stderr)
         return 2
     except OSError as error:

@@ -262,6 +262,8 @@ def page(report: Mapping[str, Any], energy: str = "") -> str:
         ]
     if energy:
         parts += ["<h2>Energy</h2>", energy]
+    if cells := report.get("cells"):
+        parts += ["<h2>Standard cells</h2>", *_cells(cells)]
     title = f"{report['network']['name']} on {report['board']}"
     return (
         "<!doctype html><html lang='en'><head><meta charset='utf-8'>"
@@ -307,6 +309,35 @@ SHOWN = ("ICESTORM_LC", "ICESTORM_RAM", "ICESTORM_SPRAM", "TRELLIS_COMB", "TRELL
 
 def _text(value: object) -> str:
     return html.escape(str(value))
+
+
+def _cells(cells: Mapping[str, Any]) -> list[str]:
+    """The engine in standard cells: area by room, its memories, and timing and power where they were computed."""
+    rows = [
+        (
+            name,
+            f"{row['cells']:,}",
+            f"{row['flip_flops']:,}",
+            f"{row['area_um2']:,.0f}",
+            "-" if row["gate_equivalents"] is None else f"{row['gate_equivalents']:,.0f}",
+            f"{row['sram_bits']:,}",
+        )
+        for name, row in (*cells["rooms"].items(), ("total", cells["total"]))
+    ]
+    parts = [
+        f"<p>{_text(cells['library']['name'])}, {_text(cells['library']['source'])}; memories are black boxes.</p>",
+        _table(("room", "cells", "flip-flops", "um2", "NAND2", "memory bits"), rows),
+    ]
+    parts.append(f"<p class='note'>{_text(cells['method'])}</p>")
+    if timing := cells["timing"]:
+        parts += [
+            (
+                f"<p>{timing['fmax_mhz']:.0f} MHz and {timing['power_mw']['total']:.1f} mW in "
+                f"{timing['area_um2']:,.0f} um2 of {_text(timing['library']['name'])}.</p>"
+            ),
+            f"<p class='note'>{_text(timing['method'])}</p>",
+        ]
+    return parts
 
 
 def _table(head: Sequence[str], rows: Iterable[Sequence[object]]) -> str:

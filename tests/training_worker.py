@@ -1,6 +1,7 @@
 """One of the processes of tests/test_training.py: trains a recipe on the quadrants and prints its losses."""
 
 import json
+import os
 import sys
 
 from support_training import DATA
@@ -14,4 +15,5 @@ if __name__ == "__main__":
             make_recipe("small", json.loads(sys.argv[1])), DATA, processes=processes
         ).run()
         if processes.is_first:
-            print(json.dumps({"processes": processes.count, "epochs": log["epochs"]}))
+            print(json.dumps({"processes": processes.count, "epochs": log["epochs"]}), flush=True)
+    os._exit(0)  # threads of gloo that still end now and then abort the interpreter's own exit

@@ -9,7 +9,7 @@ from typing import Any
 
 from sw.energy.counts import check_equal, golden_counters, read_run, uniform_foldings
 from sw.energy.page import draw, page, picture
-from sw.energy.summary import SIDES, summarise
+from sw.energy.summary import SIDES, hidden_words, summarise
 from sw.energy.technology import LAWS
 from sw.files import to_json
 from sw.folding import COUNTERS, Folding
@@ -98,7 +98,7 @@ def _show(report: Mapping[str, Any]) -> None:
         totals = {side: figures["total_pj"] / 1e3 for side, figures in result["sides"].items()}
         console.print(
             f"{name}: engine {totals['engine']:,.1f} nJ; scatter {totals['scatter']:,.1f} nJ, "
-            f"ratio {result['ratio']:.3f} ({result['hidden_ratio']:.3f} without the first layer); "
+            f"ratio {result['ratio']:.3f}{hidden_words(result)}; "
             f"ReLU twin {totals['twin']:,.1f} nJ, ratio {result['twin_ratio']:.3f}"
         )
     console.print(report["verification"])

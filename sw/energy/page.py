@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from sw.energy import counted, scatter, technology, twin
 from sw.energy.kinds import KINDS
-from sw.energy.summary import SIDES
+from sw.energy.summary import SIDES, hidden_words
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -105,8 +105,8 @@ def section(summary: Mapping[str, Any], verification: str) -> str:
             f"<img alt='{html.escape(alt, quote=True)}' src='data:image/svg+xml;base64,{image}'>",
             (
                 f"<p>Engine {totals['engine']:,.1f} nJ an image; the papers' scatter on the same spikes "
-                f"{totals['scatter']:,.1f} nJ, ratio {result['ratio']:.3f} ({result['hidden_ratio']:.3f} without the "
-                f"first layer, as in paper 1's tables); the ReLU twin {totals['twin']:,.1f} nJ, "
+                f"{totals['scatter']:,.1f} nJ, ratio {result['ratio']:.3f}"
+                f"{html.escape(hidden_words(result))}; the ReLU twin {totals['twin']:,.1f} nJ, "
                 f"ratio {result['twin_ratio']:.3f}.</p>"
             ),
         ]

@@ -21,8 +21,18 @@ SIDES: Mapping[str, str] = {
 }
 
 
-def _without_first(energy: Energy) -> float:
-    return float(energy.layers_pj[1:].sum())
+def _hidden_ratio(engine: Energy, scatter: Energy) -> float | None:
+    """The ratio of all layers but the first; None where there is nothing behind it."""
+    first, second = (float(side.layers_pj[1:].sum()) for side in (engine, scatter))
+    return first / second if second else None
+
+
+def hidden_words(result: Mapping[str, Any]) -> str:
+    """What a sentence on the ratio of a technology adds about the layers behind the first."""
+    hidden = result["hidden_ratio"]
+    return (
+        "" if hidden is None else f" ({hidden:.3f} without the first layer, as in paper 1's tables)"
+    )
 
 
 def summarise(
@@ -54,7 +64,7 @@ def summarise(
         technologies[name] = {
             "sides": {side: result.to_json() for side, result in sides.items()},
             "ratio": sides["engine"].total_pj / sides["scatter"].total_pj,
-            "hidden_ratio": _without_first(sides["engine"]) / _without_first(sides["scatter"]),
+            "hidden_ratio": _hidden_ratio(sides["engine"], sides["scatter"]),
             "twin_ratio": sides["engine"].total_pj / sides["twin"].total_pj,
         }
     return {

@@ -90,6 +90,8 @@ class Processes:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
+        if error is None and distributed.is_initialized():
+            distributed.barrier()  # nobody leaves while another one still waits for it
         self.stop()
 
     def stop(self) -> None:
