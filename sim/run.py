@@ -402,7 +402,7 @@ def _parser() -> argparse.ArgumentParser:
         "--data",
         type=Path,
         metavar="DIR",
-        help="folder with MNIST (default: the shipped test images)",
+        help="folder of the data set (default: the shipped MNIST images)",
     )
     add_folding_options(parser)
     parser.add_argument(

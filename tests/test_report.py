@@ -187,6 +187,39 @@ def test_page() -> None:
     assert not re.search(r"(src|href)=['\"](?!data:)", text)
 
 
+def test_page_with_standard_cells() -> None:
+    row = {
+        "cells": 1234,
+        "flip_flops": 56,
+        "area_um2": 789.4,
+        "gate_equivalents": None,
+        "sram_bits": 4096,
+    }
+    cells: dict[str, Any] = {
+        "library": {"name": "sky", "source": "a <file>", "nand2_um2": 3.75},
+        "rooms": {"layer0 lanes": row},
+        "total": row,
+        "method": "how the area came about",
+        "timing": None,
+    }
+    text = report.page({**make_report(), "cells": cells})
+    assert "<h2>Standard cells</h2>" in text and "a &lt;file&gt;" in text
+    assert (
+        "<td>layer0 lanes</td><td>1,234</td><td>56</td><td>789</td><td>-</td><td>4,096</td>" in text
+    )
+    assert "MHz and" not in text
+    timing = {
+        "fmax_mhz": 186.4,
+        "power_mw": {"total": 12.34},
+        "area_um2": 1e6,
+        "library": {"name": "osu"},
+        "method": "how the timing came about",
+    }
+    text = report.page({**make_report(), "cells": {**cells, "timing": timing}})
+    assert "186 MHz and 12.3 mW in 1,000,000 um2 of osu." in text
+    assert "how the timing came about" in text
+
+
 def test_page_without_images() -> None:
     figures = make_report()
     for name in ("speed", "accuracy", "energy"):
