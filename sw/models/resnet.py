@@ -180,11 +180,4 @@ def _barrier(neuron: NeuronSpec, surrogate: str) -> NeuronSpec:
 
 
 def _finish(name: str, built: _Builder, task: Task, *tail: LayerSpec) -> NetworkSpec:
-    return NetworkSpec(
-        name=name,
-        timesteps=task.timesteps,
-        input_shape=task.input_shape,
-        input_scale=task.input_scale,
-        input_coding=task.input_coding,
-        layers=(*built.layers, *tail),
-    )
+    return task.network(name, (*built.layers, *tail))

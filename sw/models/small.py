@@ -1,5 +1,6 @@
 """Small chains that fit the boards."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from sw.datasets.common import PIXELS
@@ -16,6 +17,17 @@ class Task:
     input_scale: float = 1 / 255
     input_coding: Coding = PIXELS
     timesteps: int = 1
+
+    def network(self, name: str, layers: Iterable[LayerSpec]) -> NetworkSpec:
+        """The network of these layers for this task."""
+        return NetworkSpec(
+            name=name,
+            layers=tuple(layers),
+            timesteps=self.timesteps,
+            input_shape=self.input_shape,
+            input_scale=self.input_scale,
+            input_coding=self.input_coding,
+        )
 
 
 def readout(
@@ -75,37 +87,19 @@ def chain(
         )
     if not layers:
         raise ValueError("network.plan names no layer; write for example '32 64p 64p'")
-    body = NetworkSpec(
-        name=name,
-        layers=(*layers, readout(task.classes, bits=edge_bits)),
-        timesteps=task.timesteps,
-        input_shape=task.input_shape,
-        input_scale=task.input_scale,
-        input_coding=task.input_coding,
-    )
+    body = task.network(name, (*layers, readout(task.classes, bits=edge_bits)))
     _, height, width = body.shapes[-2]
     average = 1 if dense or height != width or layers[-1].pool > 1 else height
-    return NetworkSpec(
-        name=name,
-        layers=(*layers, readout(task.classes, bits=edge_bits, average=average)),
-        timesteps=task.timesteps,
-        input_shape=task.input_shape,
-        input_scale=task.input_scale,
-        input_coding=task.input_coding,
-    )
+    return task.network(name, (*layers, readout(task.classes, bits=edge_bits, average=average)))
 
 
 def mnist_convolutional(
     name: str, neuron: NeuronSpec, task: Task, *, bits: int | None = 4, edge_bits: int | None = 8
 ) -> NetworkSpec:
     """conv 12 - pool - conv 24 - pool - conv 32 - dense: 99.3 % of MNIST on an iCEBreaker."""
-    return NetworkSpec(
-        name=name,
-        timesteps=task.timesteps,
-        input_shape=task.input_shape,
-        input_scale=task.input_scale,
-        input_coding=task.input_coding,
-        layers=(
+    return task.network(
+        name,
+        (
             LayerSpec(kind="conv", channels=12, bits=edge_bits, pool=2, neuron=neuron),
             LayerSpec(kind="conv", channels=24, bits=bits, pool=2, neuron=neuron),
             LayerSpec(kind="conv", channels=32, bits=bits, neuron=neuron),
@@ -124,13 +118,9 @@ def perceptron(
     edge_bits: int | None = 8,
 ) -> NetworkSpec:
     """One hidden dense layer."""
-    return NetworkSpec(
-        name=name,
-        timesteps=task.timesteps,
-        input_shape=task.input_shape,
-        input_scale=task.input_scale,
-        input_coding=task.input_coding,
-        layers=(
+    return task.network(
+        name,
+        (
             LayerSpec(kind="dense", channels=hidden, bits=bits, neuron=neuron),
             readout(task.classes, bits=edge_bits),
         ),

@@ -56,14 +56,7 @@ def vgg16(
                 dropout=dropout,
             )
         )
-    return NetworkSpec(
-        name=name,
-        timesteps=task.timesteps,
-        input_shape=task.input_shape,
-        input_scale=task.input_scale,
-        input_coding=task.input_coding,
-        layers=(*layers, readout(task.classes, bits=bits)),
-    )
+    return task.network(name, (*layers, readout(task.classes, bits=bits)))
 
 
 def vgg16_wide(
@@ -108,14 +101,7 @@ def vgg16_wide(
                 dropout=dropout,
             )
         )
-    return NetworkSpec(
-        name=name,
-        timesteps=task.timesteps,
-        input_shape=task.input_shape,
-        input_scale=task.input_scale,
-        input_coding=task.input_coding,
-        layers=(*layers, replace(readout(task.classes, bits=bits), bias=False)),
-    )
+    return task.network(name, (*layers, replace(readout(task.classes, bits=bits), bias=False)))
 
 
 def vggsnn(
@@ -139,14 +125,7 @@ def vggsnn(
         )
         for channels, stride in plan
     )
-    return NetworkSpec(
-        name=name,
-        timesteps=task.timesteps,
-        input_shape=task.input_shape,
-        input_scale=task.input_scale,
-        input_coding=task.input_coding,
-        layers=(*layers, readout(task.classes, bits=bits)),
-    )
+    return task.network(name, (*layers, readout(task.classes, bits=bits)))
 
 
 def _average(pooling: str) -> bool:
