@@ -241,8 +241,7 @@ def _check_log(board: Board, log: Path) -> None:
 def measure(design: Design, image_count: int, console: Console) -> dict[str, Any]:
     """Run shipped images through the RTL: speed, accuracy and energy of the report."""
     from sim import run
-    from sw import golden
-    from sw.energy import golden_counters, summarise
+    from sw.energy import golden_figures, summarise
     from sw.inputs import load_inputs
 
     network, foldings, board = design.network, design.foldings, design.board
@@ -272,6 +271,7 @@ def measure(design: Design, image_count: int, console: Console) -> dict[str, Any
                 "lane_utilisation": entry.get("lane_utilisation"),
             }
         )
+    counters, classes = golden_figures(network, inputs.frames, foldings)
     accuracy = {}
     provenance = network.provenance
     if "float_accuracy" in provenance:
@@ -281,8 +281,7 @@ def measure(design: Design, image_count: int, console: Console) -> dict[str, Any
             f"{provenance['integer_accuracy']:.2f} % of {provenance['test_images']:,}"
         )
     if inputs.labels is not None:
-        trace = golden.run(network, inputs.frames, foldings, keep_codes=False)
-        predicted = int((trace.classes == inputs.labels).sum())
+        predicted = int((classes == inputs.labels).sum())
         for name, correct in (("golden model", predicted), ("RTL", result["correct"])):
             accuracy[name] = f"{correct / image_count:.2%} of {image_count:,}".replace("%", " %")
     return {
@@ -295,12 +294,7 @@ def measure(design: Design, image_count: int, console: Console) -> dict[str, Any
             "counters": result["counters"],
         },
         "accuracy": accuracy,
-        "energy": summarise(
-            network,
-            foldings,
-            golden_counters(network, inputs.frames, foldings),
-            result["counters"],
-        ),
+        "energy": summarise(network, foldings, counters, result["counters"]),
     }
 
 

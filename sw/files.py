@@ -1,18 +1,36 @@
 """Writing files: beside the target first, then renamed, so that nobody ever reads half of one."""
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 
-def write_text(path: Path, text: str) -> None:
-    """Write `text` to `path`, whose folder exists.  Raises OSError and leaves nothing behind when it cannot."""
+@contextmanager
+def beside(path: Path) -> Iterator[Path]:
+    """The place beside `path`, in a folder that exists, to write its contents to.
+
+    At the end what lies there becomes `path`; when the body fails, nothing is left behind.
+    """
     partial = path.with_name(path.name + ".partial")
     try:
-        partial.write_text(text, encoding="utf-8")
+        yield partial
         partial.replace(path)
     finally:
         partial.unlink(missing_ok=True)
+
+
+def write_bytes(path: Path, content: bytes) -> None:
+    """Write `content` to `path`, whose folder exists.  Raises OSError and leaves nothing behind when it cannot."""
+    with beside(path) as partial:
+        partial.write_bytes(content)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write `text` to `path` as UTF-8, like `write_bytes`."""
+    with beside(path) as partial:
+        partial.write_text(text, encoding="utf-8")
 
 
 def write_json(path: Path, content: Any) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from sw import golden
-from sw.datasets import load
+from sw.datasets import load_described
 from sw.datasets.common import DataError, TensorSplit
 from sw.datasets.mnist import load_shipped
 from sw.network import Network, NetworkError
@@ -56,15 +56,15 @@ def load_test(provenance: Mapping[str, Any], folder: Path | None) -> TensorSplit
     folder: where the publisher's files lie; None takes the MNIST images shipped with the project.
     Raises DataError.
     """
-    options = dict(provenance.get("data", {"set": "mnist"}))
-    name = options.pop("set")
+    description = provenance.get("data", {"set": "mnist"})
+    name = description["set"]
     if folder is None:
         if name != "mnist":
             raise DataError(
                 f"the test images of {name} are not shipped; give their folder with --data"
             )
         return load_shipped()
-    test = load(name, folder, **options).test
+    test = load_described(description, folder).test
     if not isinstance(test, TensorSplit):
         raise DataError(
             f"the test images of {name} do not fit into memory; they can only be trained on"

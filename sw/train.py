@@ -22,7 +22,7 @@ from typing import Any
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from sw.datasets import load
+from sw.datasets import load_described
 from sw.datasets.common import DataError, DataSet
 from sw.files import write_json
 from sw.models.quantise import parse_bits
@@ -43,8 +43,7 @@ EXAMPLES = """examples:
 
 def load_data(recipe: Recipe, folder: Path | None) -> DataSet:
     """The data set of a recipe.  Raises DataError."""
-    options = dict(recipe.data)
-    return load(options.pop("set"), folder, **options)
+    return load_described(recipe.data, folder)
 
 
 def stem_of(recipe: Recipe) -> str:

@@ -64,7 +64,7 @@ def save(path: Path, network: SpikingNetwork) -> Path:
 
 @pytest.fixture
 def quadrants(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(common, "load", lambda name, folder, **options: DATA)
+    monkeypatch.setattr(common, "load_described", lambda description, folder: DATA)
 
 
 # ----------------------------------------------------------------------------------------------------- activity

@@ -18,7 +18,7 @@ from sw.datasets.augment import check_steps
 from sw.datasets.common import DataError, DataSet, TensorSplit
 from sw.training.checkpoint import load_checkpoint, save_checkpoint
 from sw.training.recipe import Recipe, RecipeError, load_recipe, make_recipe, shipped
-from sw.training.trainer import Trainer, run_recipe, with_seed
+from sw.training.trainer import Trainer
 
 MULTI_LEVEL: dict[str, Any] = {"kind": "multi-level", "levels": 4}
 ONE_HOT: dict[str, Any] = {"kind": "one-hot", "levels": 3, "boundary": "open"}
@@ -133,7 +133,7 @@ def test_unreadable_recipes(tmp_path: Path) -> None:
 def test_training_learns_and_repeats(neuron: dict[str, Any]) -> None:
     results = []
     for _ in range(2):
-        network, log = run_recipe(recipe(neuron), DATA)
+        network, log = Trainer(recipe(neuron), DATA).run()
         results.append((network.state_dict(), strip(log)))
     assert results[0][1] == results[1][1]
     for name, tensor in results[0][0].items():
@@ -156,7 +156,7 @@ def test_a_killed_run_goes_on_to_the_same_result(
     """Killed within an epoch, at its end, and within the folded phase; states are written after every step."""
     monkeypatch.setattr("sw.training.trainer.SAVE_SECONDS", 0.0)
     given = recipe(average=0.9)
-    expected, expected_log = run_recipe(given, DATA)
+    expected, expected_log = Trainer(given, DATA).run()
     steps = 0
 
     def advance() -> None:
@@ -216,8 +216,8 @@ def test_states_of_other_runs_are_refused(tmp_path: Path) -> None:
 
 @pytest.mark.training
 def test_seed_changes_the_result() -> None:
-    short = recipe(epochs=1, folded_epochs=0)
-    first, second = (run_recipe(with_seed(short, seed), DATA)[1] for seed in (0, 1))
+    given = {"epochs": 1, "folded_epochs": 0}
+    first, second = (Trainer(recipe(seed=seed, **given), DATA).run()[1] for seed in (0, 1))
     assert first["epochs"][0]["loss"] != second["epochs"][0]["loss"]
 
 
@@ -232,27 +232,27 @@ def test_seed_changes_the_result() -> None:
     ids=["tet", "mixup", "bfloat16"],
 )
 def test_options_learn(options: dict[str, Any]) -> None:
-    _, log = run_recipe(recipe(folded_epochs=0, **options), DATA)
+    _, log = Trainer(recipe(folded_epochs=0, **options), DATA).run()
     assert log["test"]["accuracy"] >= 90
 
 
 @pytest.mark.training
 def test_twin_teaches(tmp_path: Path) -> None:
     """The ReLU twin trains by the same recipe, and its checkpoint teaches the spiking network."""
-    twin, log = run_recipe(recipe().twin(), DATA)
+    twin, log = Trainer(recipe().twin(), DATA).run()
     assert log["test"]["accuracy"] >= 95
     assert {layer["bits"] for layer in log["network"]["layers"]} == {None}
     save_checkpoint(tmp_path / "twin.pt", twin, log)
-    _, taught = run_recipe(recipe(teacher=str(tmp_path / "twin.pt")), DATA)
+    _, taught = Trainer(recipe(teacher=str(tmp_path / "twin.pt")), DATA).run()
     assert taught["test"]["accuracy"] >= 95
     with pytest.raises(ValueError, match="does not exist"):
-        run_recipe(recipe(teacher=str(tmp_path / "nobody.pt")), DATA)
+        Trainer(recipe(teacher=str(tmp_path / "nobody.pt")), DATA).run()
 
 
 @pytest.mark.training
 def test_hybrid_training(tmp_path: Path) -> None:
     """Paper 2: ReLU network, batch norm fused, thresholds from percentiles, then a few epochs at a small rate."""
-    twin, log = run_recipe(recipe().twin(), DATA)
+    twin, log = Trainer(recipe().twin(), DATA).run()
     save_checkpoint(tmp_path / "twin.pt", twin, log)
     options = {"start": str(tmp_path / "twin.pt"), "fuse": True, "calibrate": 99.7, "epochs": 1}
     hybrid = recipe({**ONE_HOT, "learn_leak": True}, folded_epochs=0, **options)
@@ -266,7 +266,7 @@ def test_hybrid_training(tmp_path: Path) -> None:
 
 @pytest.mark.training
 def test_log_quantised_baseline() -> None:
-    network, log = run_recipe(recipe({"kind": "log-relu", "levels": 2}, folded_epochs=0), DATA)
+    network, log = Trainer(recipe({"kind": "log-relu", "levels": 2}, folded_epochs=0), DATA).run()
     assert log["test"]["accuracy"] >= 90
     assert all(buffer > 0 for name, buffer in network.named_buffers() if name.endswith("scale"))
 
@@ -280,7 +280,7 @@ def test_transformer_trains(tmp_path: Path) -> None:
         "width": 16,
         "timesteps": 2,
     }
-    trained, log = run_recipe(dataclasses.replace(given, network={**network, "pools": 1}), DATA)
+    trained, log = Trainer(dataclasses.replace(given, network={**network, "pools": 1}), DATA).run()
     save_checkpoint(tmp_path / "a.pt", trained, log)
     loaded, _ = load_checkpoint(tmp_path / "a.pt")
     images = DATA.test.take(torch.arange(16)).float()
@@ -290,7 +290,7 @@ def test_transformer_trains(tmp_path: Path) -> None:
 
 @pytest.mark.training
 def test_checkpoint_round_trip(tmp_path: Path) -> None:
-    network, log = run_recipe(recipe(ONE_HOT, epochs=1), DATA)
+    network, log = Trainer(recipe(ONE_HOT, epochs=1), DATA).run()
     save_checkpoint(tmp_path / "a.pt", network, log)
     loaded, loaded_log = load_checkpoint(tmp_path / "a.pt")
     assert loaded_log == json.loads(json.dumps(log))

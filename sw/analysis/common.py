@@ -20,8 +20,8 @@ from matplotlib.ticker import MaxNLocator
 from rich.console import Console
 from torch import Tensor
 
-from sw.datasets import load
-from sw.datasets.common import DataSet, Split
+from sw.datasets import load_described
+from sw.datasets.common import Split
 from sw.datasets.mnist import load_shipped
 from sw.files import write_json, write_text
 from sw.models.spec import INPUT, NetworkSpec
@@ -39,18 +39,12 @@ console = Console(markup=False, highlight=False)
 # ------------------------------------------------------------------------------------------ networks and images
 
 
-def load_data(section: dict[str, Any], folder: Path | None) -> DataSet:
-    """The data set of a recipe's [data] section.  Raises DataError with one sentence."""
-    options = dict(section)
-    return load(options.pop("set"), folder, **options)
-
-
 def load_test(log: dict[str, Any], folder: Path | None) -> Split:
     """The test images of the data set of a run log; without a folder, of MNIST the 1,000 that are shipped."""
     section = log["recipe"]["data"]
     if folder is None and section["set"] == "mnist":
         return load_shipped()
-    return load_data(section, folder).test
+    return load_described(section, folder).test
 
 
 def load_networks(paths: Sequence[Path]) -> list[tuple[str, Trainable, dict[str, Any]]]:

@@ -175,13 +175,13 @@ def run(arguments: argparse.Namespace) -> None:
         if arguments.set or arguments.steps:
             raise ValueError(f"{path} is a checkpoint, for which there is no --set and no --steps")
         network, log = load_checkpoint(path)
-        data = common.load_data(log["recipe"]["data"], arguments.data)
+        data = common.load_described(log["recipe"]["data"], arguments.data)
         results.append(
             {"name": path.stem, "phase": "trained", "blocks": measure(network, data, **sizes)}
         )
     else:
         variants = variants_of(load_recipe(arguments.source, arguments.set))
-        data = common.load_data(dict(next(iter(variants.values())).data), arguments.data)
+        data = common.load_described(next(iter(variants.values())).data, arguments.data)
         for name, recipe in variants.items():
             blocks = measure(Trainer(recipe, data).network, data, **sizes)
             results.append({"name": name, "phase": "at the start", "blocks": blocks})

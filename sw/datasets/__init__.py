@@ -1,7 +1,7 @@
 """Data sets from their publishers' files: `load` reads any of them by its name."""
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -45,3 +45,9 @@ def load(
         known.update(inspect.signature(Framing).parameters)
     check_options(name, options, known)
     return LOADERS[name](folder, **options)
+
+
+def load_described(description: Mapping[str, Any], folder: Path | None = None) -> DataSet:
+    """The data set of a recipe's [data]: its name as `set`, and options of `load`.  Raises DataError."""
+    options = dict(description)
+    return load(options.pop("set"), folder, **options)

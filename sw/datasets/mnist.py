@@ -25,6 +25,7 @@ from sw.datasets.common import (
     changed_note,
     split_off,
 )
+from sw.files import write_bytes
 
 MIRROR = "https://ossci-datasets.s3.amazonaws.com/mnist/"
 VALIDATION_COUNT = 5_000  # the last images of the training file
@@ -105,11 +106,8 @@ def decode_idx(path: Path, data: bytes, rank: int) -> np.ndarray:
 def write_idx(path: Path, array: np.ndarray) -> None:
     """Write a uint8 array as a gzipped IDX file, the same bytes every time."""
     header = struct.pack(f">{array.ndim + 1}I", 0x0800 | array.ndim, *array.shape)
-    partial = path.with_name(path.name + ".partial")
-    partial.write_bytes(
-        gzip.compress(header + np.ascontiguousarray(array, np.uint8).tobytes(), 9, mtime=0)
-    )
-    partial.replace(path)
+    content = header + np.ascontiguousarray(array, np.uint8).tobytes()
+    write_bytes(path, gzip.compress(content, 9, mtime=0))
 
 
 def read_split(images: Path, labels: Path) -> TensorSplit:
@@ -236,6 +234,4 @@ def download(folder: Path, mirror: str = MIRROR) -> None:
                 raise DataError(
                     f"{url} came with a wrong checksum; try again, or give a local copy with --data"
                 )
-            partial = target.with_name(target.name + ".partial")
-            partial.write_bytes(data)
-            partial.replace(target)
+            write_bytes(target, data)

@@ -1,7 +1,7 @@
 """Energy of an inference: what was counted, times what each access costs, beside the papers' formulas."""
 
 from sw.energy.counted import NM7, NM45, energy
-from sw.energy.counts import Run, golden_counters, read_run, uniform_foldings
+from sw.energy.counts import Run, golden_counters, golden_figures, read_run, uniform_foldings
 from sw.energy.kinds import KINDS, Energy
 from sw.energy.scatter import scatter
 from sw.energy.summary import summarise
@@ -18,6 +18,7 @@ __all__ = [
     "Technology",
     "energy",
     "golden_counters",
+    "golden_figures",
     "read_run",
     "scatter",
     "summarise",

@@ -11,7 +11,7 @@ from sw.energy.counts import check_equal, golden_counters, read_run, uniform_fol
 from sw.energy.page import draw, page, picture
 from sw.energy.summary import SIDES, hidden_words, summarise
 from sw.energy.technology import LAWS
-from sw.files import to_json
+from sw.files import to_json, write_bytes
 from sw.folding import COUNTERS, Folding
 from sw.network import Network, load
 
@@ -104,16 +104,6 @@ def _show(report: Mapping[str, Any]) -> None:
     console.print(report["verification"])
 
 
-def _write(path: Path, content: bytes) -> None:
-    """Write a file beside its place and rename it."""
-    partial = path.with_name(path.name + ".partial")
-    try:
-        partial.write_bytes(content)
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
-
-
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m sw.energy",
@@ -193,7 +183,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             text = page(title, note, report["energy"], report["verification"])
             files.append((options.page, text.encode()))
         for path, content in files:
-            _write(path, content)
+            write_bytes(path, content)
     except (OSError, ValueError) as error:  # ValueError: matplotlib does not know a kind of picture
         print(f"sw.energy: the file cannot be written ({error})", file=sys.stderr)
         return 2

@@ -35,15 +35,25 @@ class Run:
 
 def golden_counters(network: Network, frames: np.ndarray, foldings: tuple[Folding, ...]) -> Means:
     """Mean counters of the images `frames`, as the golden model predicts them, by layer and name."""
+    return golden_figures(network, frames, foldings)[0]
+
+
+def golden_figures(
+    network: Network, frames: np.ndarray, foldings: tuple[Folding, ...]
+) -> tuple[Means, np.ndarray]:
+    """Mean counters as `golden_counters`, and the classes, int64 (images,), of one evaluation."""
     from sw import golden
 
     sums: list[dict[str, int]] = [dict.fromkeys(COUNTERS, 0) for _ in network.layers]
+    classes = []
     for at in range(0, len(frames), CHUNK):
         trace = golden.run(network, frames[at : at + CHUNK], foldings, keep_codes=False)
+        classes.append(trace.classes)
         for total, layer in zip(sums, trace.layers, strict=True):
             for name, values in layer.counters.items():
                 total[name] += int(values.sum())
-    return [{name: value / len(frames) for name, value in total.items()} for total in sums]
+    means = [{name: value / len(frames) for name, value in total.items()} for total in sums]
+    return means, np.concatenate(classes)
 
 
 def read_run(path: Path, network: Network) -> Run:

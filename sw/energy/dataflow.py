@@ -21,7 +21,7 @@ from sw.analysis import common
 from sw.energy.flows import FLOWS, KINDS, VALUE_BITS, Machine, price, traffic
 from sw.energy.spikemaps import Geometry, Spikes, Statistics, load_spikes, uniform
 from sw.energy.technology import LAWS, Technology, technology, technology_names
-from sw.files import to_json, write_text
+from sw.files import beside, to_json, write_text
 
 ANY = "any"  # where all flows are the same
 
@@ -263,12 +263,8 @@ def plot(result: Mapping[str, Any]) -> Figure:
 
 def _save(figure: Figure, path: Path) -> None:
     """Write beside `path`, then rename.  Raises OSError, or ValueError for an unknown kind of picture."""
-    partial = path.with_name(f"{path.stem}.partial{path.suffix}")
-    try:
-        figure.savefig(partial)
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
+    with beside(path) as partial:
+        figure.savefig(partial, format=path.suffix.removeprefix(".") or None)
 
 
 # ------------------------------------------------------------------------------------------------- command line

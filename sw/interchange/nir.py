@@ -13,6 +13,7 @@ from pathlib import Path
 
 import nir  # type: ignore[import-untyped]
 
+from sw.files import beside
 from sw.interchange.chain import Chain, chain_of, quantise
 from sw.interchange.convention import Convention, InterchangeError
 from sw.interchange.nir_export import beyond_nir, graph_of
@@ -28,12 +29,8 @@ def to_nir(network: Network | Chain, path: Path) -> list[str]:
     chain = chain_of(network) if isinstance(network, Network) else network
     graph = graph_of(chain)
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(path.name + ".partial")
-    try:
+    with beside(path) as partial:
         nir.write(partial, graph)
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
     return beyond_nir(chain)
 
 

@@ -15,6 +15,8 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
+from sw.files import beside
+
 WRAPPERS = ("module.", "_orig_mod.")  # of DistributedDataParallel and torch.compile
 SHOWN = 3  # offenders that a sentence names
 
@@ -40,12 +42,8 @@ def save_weights(module: nn.Module, path: Path, metadata: Mapping[str, str] | No
         for name, tensor in _stripped(module.state_dict(), str(path)).items()
     }
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(path.name + ".partial")
-    try:
+    with beside(path) as partial:
         save_file(tensors, partial, {"format": "pt", **(metadata or {})})
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
 
 
 def load_weights(

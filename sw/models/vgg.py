@@ -13,6 +13,27 @@ def scaled(channels: int, width: float) -> int:
     return max(1, round(channels * width))
 
 
+def _convolutions(
+    neuron: NeuronSpec, bits: int | None, width: float, *, average: bool
+) -> list[LayerSpec]:
+    """The 13 convolutions; a group is pooled at its end, or its average read by the first layer of the next."""
+    layers: list[LayerSpec] = []
+    for group in GROUPS:
+        for position, channels in enumerate(group):
+            layers.append(
+                LayerSpec(
+                    kind="conv",
+                    channels=scaled(channels, width),
+                    bits=bits,
+                    average=2 if average and layers and position == 0 else 1,
+                    pool=2 if not average and position == len(group) - 1 else 1,
+                    neuron=neuron,
+                    quiet=False,
+                )
+            )
+    return layers
+
+
 def vgg16(
     name: str,
     neuron: NeuronSpec,
@@ -30,20 +51,7 @@ def vgg16(
         pooling: "max" of the spikes, or "average" of them (read by the next layer's synapses).
     """
     average = _average(pooling)
-    layers: list[LayerSpec] = []
-    for group in GROUPS:
-        for position, channels in enumerate(group):
-            layers.append(
-                LayerSpec(
-                    kind="conv",
-                    channels=scaled(channels, width),
-                    bits=bits,
-                    average=2 if average and layers and position == 0 else 1,
-                    pool=2 if not average and position == len(group) - 1 else 1,
-                    neuron=neuron,
-                    quiet=False,
-                )
-            )
+    layers = _convolutions(neuron, bits, width, average=average)
     for position in range(2):
         layers.append(
             LayerSpec(
@@ -72,21 +80,9 @@ def vgg16_wide(
     """VGG16 of paper 2: average pooling, no pooling after the last group at 32 x 32, two dense layers of 4096.
 
     39.92 M parameters and 338,403,328 MACs for CIFAR-10; 15,470,264,320 MACs for ImageNet, where the last group is
-    pooled as well.  Dense layers have no bias and no batch norm there; here they have batch norm unless fused.
+    pooled as well.  Dense layers have neither bias nor batch norm.
     """
-    layers: list[LayerSpec] = []
-    for group in GROUPS:
-        for position, channels in enumerate(group):
-            layers.append(
-                LayerSpec(
-                    kind="conv",
-                    channels=scaled(channels, width),
-                    bits=bits,
-                    average=2 if layers and position == 0 else 1,
-                    neuron=neuron,
-                    quiet=False,
-                )
-            )
+    layers = _convolutions(neuron, bits, width, average=True)
     for position in range(2):
         pooled = position == 0 and task.input_shape[1] >= 64
         layers.append(

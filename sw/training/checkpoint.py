@@ -6,6 +6,7 @@ from typing import Any
 
 import torch
 
+from sw.files import beside
 from sw.models.trainable import Trainable, network_of, spec_from_json
 
 CHECKPOINT = ("stairspike-checkpoint", 2)
@@ -45,12 +46,8 @@ def load_state(path: Path) -> dict[str, Any]:
 
 def _save(path: Path, kind: tuple[str, int], content: dict[str, Any]) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(path.name + ".partial")
-    try:
+    with beside(path) as partial:
         torch.save({"format": kind[0], "version": kind[1], **content}, partial)
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
 
 
 def _load(path: Path, kind: tuple[str, int], what: str, remedy: str) -> dict[str, Any]:

@@ -22,7 +22,7 @@ from typing import Any
 
 from sw.datasets.common import DataSet
 from sw.models import Task, build, options_of
-from sw.models.spec import ANALOGUE, NetworkSpec
+from sw.models.spec import NetworkSpec
 from sw.models.trainable import Spec
 from sw.training.conversion import without_batch_norm
 from sw.training.optimisers import Optimiser
@@ -194,10 +194,6 @@ class Recipe:
     def with_bits(self, bits: Sequence[int | None]) -> "Recipe":
         """The same recipe with other weight bits, one for every layer with weights."""
         return dataclasses.replace(self, bits=tuple(bits))
-
-    @property
-    def is_analogue(self) -> bool:
-        return self.network.get("neuron", {}).get("kind") in ANALOGUE
 
 
 # ------------------------------------------------------------------------------------------------------ reading

@@ -408,12 +408,3 @@ class Trainer:
             self.epoch == first_folded and self.position > 0
         )
         return True
-
-
-def run_recipe(recipe: Recipe, data: DataSet, **options: Any) -> tuple[Trainable, dict[str, Any]]:
-    """Train a recipe from its beginning; see `Trainer`."""
-    return Trainer(recipe, data, **options).run()
-
-
-def with_seed(recipe: Recipe, seed: int) -> Recipe:
-    return dataclasses.replace(recipe, training=dataclasses.replace(recipe.training, seed=seed))
