@@ -37,7 +37,7 @@ class Potential(wiring.Component):
         self.channel_beats = channels // fire_units
         self.frame_beats = self.channel_beats * height * width
         bounds = network.bounds(index)
-        self.width = bounds.potential_width
+        self.width = network.firing_width(index)
         self.bias_adjust = 1 if self.layer.neuron and self.layer.neuron.boundary == "open" else 0
         beat = data.StructLayout(
             {

@@ -361,6 +361,15 @@ class Network:
             )
         return Bounds(accumulator, potential, *widths)
 
+    def firing_width(self, index: int) -> int:
+        """Bits in which hardware compares U with the thresholds, and keeps bias and potential.
+
+        Those of the potential; an open boundary is the closed one on U - 1, which may take one more.
+        """
+        layer, (low, high) = self.layers[index], self.bounds(index).potential
+        is_open = layer.neuron is not None and layer.neuron.boundary == "open"
+        return _signed_width(low - is_open, high)
+
     def _potential_range(self, layer: Layer, low: int, high: int, theta: int) -> tuple[int, int]:
         """Range of U and V over the timesteps of a neuron whose input current lies in low..high."""
         if layer.neuron is None:  # the readout sums the currents of all timesteps

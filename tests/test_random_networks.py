@@ -1,6 +1,7 @@
 """Networks that nobody thought of: random geometry, neurons, widths, timesteps, foldings and pauses."""
 
 import random
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -97,4 +98,31 @@ def test_equals_golden(seed):
     pauses = {"pause_in": rng.choice([0, 0.3, 0.8]), "pause_out": rng.choice([0, 0.3, 0.8])}
     batch = images(np.random.default_rng(seed + 1), net, 3)
     seen = engine.observe(net, foldings, batch, seed=seed, **pauses)
+    engine.assert_equal_to_golden(net, foldings, batch, seen)
+
+
+@pytest.mark.parametrize("boundary", ["open", "closed"])
+@pytest.mark.parametrize("timesteps", [1, 2])
+def test_lowest_potential(boundary, timesteps):
+    """A potential at the very end of its range, -2^(n-1), stays silent; an open boundary computes with U - 1."""
+    rng = np.random.default_rng(0)
+    weights, bias = ([2, -3], 1) if timesteps == 1 else ([1, -1], -1)
+    layer = replace(
+        conv(rng, 2, 1, (1, 1), neuron=multi_level(2, boundary=boundary), width=3),
+        weights=np.array(weights, np.int8).reshape(1, 2, 1, 1),
+        bias=np.array([bias], np.int64),
+        threshold=np.array([3], np.int64),
+    )
+    coding = Coding(kind="multi-level", levels=3)
+    layers = [layer, dense(rng, 1, 2, (1, 1))]
+    net = Network(
+        timesteps=timesteps, input_shape=(2, 1, 1), input_coding=coding, layers=tuple(layers)
+    )
+    bounds = net.bounds(0)
+    assert bounds.potential[0] == -8 and bounds.potential_width == 4
+    assert net.firing_width(0) == (5 if boundary == "open" else 4)
+    foldings = (Folding(lanes=1, fire_units=1, word_codes=2), Folding(lanes=2, word_codes=1))
+    batch = np.array([[0, 3], [3, 3], [3, 0], [0, 0]], np.uint8).reshape(4, 1, 2, 1, 1)
+    batch = np.repeat(batch, timesteps, axis=1)
+    seen = engine.observe(net, foldings, batch, seed=1, pause_in=0.3, pause_out=0.3)
     engine.assert_equal_to_golden(net, foldings, batch, seen)

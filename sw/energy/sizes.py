@@ -76,7 +76,7 @@ def sizes(network: Network, foldings: tuple[Folding, ...], index: int) -> Sizes:
     groups = folding.group_count(channels)
     word_bits, count_bits = folding.word_codes * coding.code_width, words.bit_length()
     threshold_bits = 0 if layer.threshold is None else int(layer.threshold.max()).bit_length()
-    units, potential_bits = folding.fire_units, bounds.potential_width
+    units, potential_bits = folding.fire_units, network.firing_width(index)
     memories = {
         "weights": Memory(groups * math.prod(kernel) * codes, folding.lanes * layer.weight_width),
         "spikes": Memory(rows * width * words, word_bits + (words - 1).bit_length()),
