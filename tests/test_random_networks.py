@@ -96,7 +96,8 @@ def test_equals_golden(seed):
     foldings = random_foldings(seed, net)
     rng = random.Random(seed)
     pauses = {"pause_in": rng.choice([0, 0.3, 0.8]), "pause_out": rng.choice([0, 0.3, 0.8])}
-    batch = images(np.random.default_rng(seed + 1), net, 3)
+    batch = images(np.random.default_rng(seed + 1), net, 4)
+    batch[0], batch[1] = 0, net.input_coding.levels  # no spikes at all, and all of them
     seen = engine.observe(net, foldings, batch, seed=seed, **pauses)
     engine.assert_equal_to_golden(net, foldings, batch, seen)
 
