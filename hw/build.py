@@ -288,6 +288,7 @@ def measure(design: Design, image_count: int, console: Console) -> dict[str, Any
         "speed": {
             "images": image_count,
             "clocks_per_image": speed["clocks_per_image"],
+            "predicted_clocks_per_image": speed["predicted_clocks_per_image"],
             "latency_clocks": speed["latency_clocks"],
             "images_per_second": board.clock_hz / speed["clocks_per_image"],
             "layers": layers,

@@ -29,7 +29,7 @@ class Framer(wiring.Component):
     def __init__(self, geometry: Geometry):
         self.geometry = geometry
         count = unsigned((geometry.words).bit_length())
-        frees = max(geometry.row_span(y)[2] for y in range(geometry.output[0]))
+        frees = max(geometry.vertical.span(y)[2] for y in range(geometry.output[0]))
         offer = data.StructLayout(
             {
                 "counts": data.ArrayLayout(
@@ -56,7 +56,7 @@ class Framer(wiring.Component):
         m = Module()
         g = self.geometry
         (out_h, out_w), (height, width) = g.output, g.window
-        spans = [g.row_span(y) for y in range(out_h)]
+        spans = [g.vertical.span(y) for y in range(out_h)]
 
         # The output row, and what follows from it.  Rows in the middle of the map share the default.
         y = Signal(range(max(2, out_h)))

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from sw.clocks import Rows
 from sw.folding import Folding, beat_codes, is_flat
 from sw.network import Coding, Network
 
@@ -30,6 +31,7 @@ class Geometry:
     fire_units: int
     minimum_pass: int
     frames: int
+    vertical: Rows
 
     @classmethod
     def of(cls, network: Network, foldings: tuple[Folding, ...], index: int) -> "Geometry":
@@ -56,6 +58,7 @@ class Geometry:
             fire_units=folding.fire_units,
             minimum_pass=folding.minimum_pass,
             frames=network.timesteps,
+            vertical=Rows.of(network, index, folding),
         )
 
     @property
@@ -66,7 +69,7 @@ class Geometry:
     @property
     def rows(self) -> int:
         """Rows of the ring: a window and the rows that arrive while it is scanned."""
-        return max(self.window[0], self.stride[0]) + self.stride[0]
+        return self.vertical.ring
 
     @property
     def taps(self) -> int:
@@ -89,12 +92,3 @@ class Geometry:
         """Weight address of a tap's first code, within its group."""
         y, x = divmod(tap, self.window[1])
         return (y // self.average[0] * self.kernel[1] + x // self.average[1]) * self.pixel
-
-    def row_span(self, y: int) -> tuple[int, int, int]:
-        """(first stored row in the window of output row y, rows that must have arrived, rows to free after it)."""
-        top = y * self.stride[0] - self.padding[0]
-        base = max(0, top)
-        if y == self.output[0] - 1:
-            return base, self.map[0] - base, self.map[0] - base
-        arrived = min(self.map[0], top + max(self.window[0], self.stride[0])) - base
-        return base, arrived, max(0, top + self.stride[0]) - base

@@ -27,6 +27,7 @@ from hw.weights import load_image
 from sim.compare import compare
 from sim.model import Model
 from sim.verilator import SimulationError
+from sw.clocks import Forecast, forecast
 from sw.files import write_json
 from sw.folding import Folding
 from sw.network import Network, NetworkError, load
@@ -239,9 +240,13 @@ def _report(number: int, job: _Job, messages: Any) -> None:
 
 
 def figures_of(
-    network: Network, foldings: tuple[Folding, ...], outcome: Outcome, frequency_mhz: float
+    network: Network,
+    foldings: tuple[Folding, ...],
+    outcome: Outcome,
+    predicted: Forecast,
+    frequency_mhz: float,
 ) -> dict[str, Any]:
-    """What a run without pauses says about speed, as a JSON object."""
+    """What a run without pauses says about speed, beside what `sw.clocks` predicted, as a JSON object."""
     interval = outcome.interval_clocks or float(outcome.latency_clocks)
     layers = []
     for index, (layer, folding) in enumerate(zip(network.layers, foldings, strict=True)):
@@ -259,6 +264,7 @@ def figures_of(
     return {
         "images": outcome.images,
         "clocks_per_image": interval,
+        "predicted_clocks_per_image": predicted.interval,
         "latency_clocks": outcome.latency_clocks,
         "busiest_layer_clocks": busiest,
         "frequency_mhz": frequency_mhz,
@@ -294,8 +300,8 @@ def _show(console: Console, network: Network, figures: dict[str, Any]) -> None:
     console.print(table)
     console.print(
         f"{figures['clocks_per_image']:,.0f} clocks an image without pauses (first image after "
-        f"{figures['latency_clocks']:,}): {figures['images_per_second']:,.0f} images/s at "
-        f"{figures['frequency_mhz']:g} MHz"
+        f"{figures['latency_clocks']:,}; {figures['predicted_clocks_per_image']:,.0f} predicted): "
+        f"{figures['images_per_second']:,.0f} images/s at {figures['frequency_mhz']:g} MHz"
     )
 
 
@@ -319,6 +325,8 @@ def simulate(
 
     Raises MismatchError, SimulationError or NetworkError.
     """
+    from sw import golden
+
     console = console or Console(quiet=True)
     weights = np.array(load_image(network, foldings, loadable), np.uint16) if loadable else None
     BUILD_ROOT.mkdir(parents=True, exist_ok=True)
@@ -347,6 +355,8 @@ def simulate(
 
     checked = run(frames, pause, "RTL against golden model")
     speed = run(frames[:SPEED_IMAGES], 0.0, "without pauses") if pause else checked
+    events = golden.window_events(network, frames[: speed.images])
+    predicted = forecast(network, foldings, events)
     result: dict[str, Any] = {
         "format": "stairspike-simulation",
         "version": 2,
@@ -361,7 +371,7 @@ def simulate(
         "seconds": checked.seconds,
         "wall_seconds": checked.wall_seconds,
         "clocks_per_second": checked.clocks / checked.seconds,
-        "speed": figures_of(network, foldings, speed, frequency_mhz),
+        "speed": figures_of(network, foldings, speed, predicted, frequency_mhz),
         "counters": [dict(counts) for counts in checked.counters],
         "tools": manifest["tools"],
     }

@@ -12,6 +12,8 @@ the previous group::
 
 from dataclasses import dataclass
 
+import numpy as np
+
 from sw.network import Layer, Network, NetworkError
 
 COUNTERS = (
@@ -75,6 +77,11 @@ class Folding:
     def minimum_pass(self) -> int:
         """Fewest slots of one pass."""
         return max(self.lanes // self.fire_units, WINDOW_LATENCY)
+
+
+def pass_slots(events: np.ndarray, folding: Folding) -> np.ndarray:
+    """Slots of one pass over windows of so many events, int64."""
+    return np.maximum(events + 1, folding.minimum_pass)
 
 
 def beat_codes(network: Network, foldings: tuple["Folding", ...], index: int) -> int:

@@ -103,6 +103,25 @@ def run(
     return Trace(scores=scores, classes=scores.argmax(1), layers=tuple(traces))
 
 
+def window_events(network: Network, images: np.ndarray) -> tuple[np.ndarray | None, ...]:
+    """Events in the window of every output position: int64 (batch, step, H, W) for each layer, None for a pool.
+
+    What `sw.clocks` predicts from; no folding changes it.  Raises NetworkError when the images do not fit.
+    """
+    codes = frames_of(network, images)
+    trace = run(network, codes)
+    found: list[np.ndarray | None] = []
+    for index, (layer, done) in enumerate(zip(network.layers, trace.layers, strict=True)):
+        if layer.kind == "maxpool":
+            found.append(None)
+        else:
+            events = _events(network.codings[index], torch.from_numpy(codes))
+            found.append(_window_sums(layer, events).numpy())
+        if done.codes is not None:
+            codes = done.codes
+    return tuple(found)
+
+
 # ------------------------------------------------------------------------------------------------- spikes
 
 

@@ -45,7 +45,7 @@ def is_within(name: str, prefixes: tuple[str, ...]) -> bool:
 def allowed_own(module: str) -> tuple[str, ...]:
     """Modules and packages of this repository that `module` may import."""
     match module.split(".")[0]:
-        case "sw" if module in ("sw.network", "sw.folding", "sw.files"):
+        case "sw" if module in ("sw.network", "sw.folding", "sw.clocks", "sw.files"):
             return ("sw.network", "sw.folding")
         case "sw":
             return ("sw",)
@@ -53,6 +53,7 @@ def allowed_own(module: str) -> tuple[str, ...]:
             contract = (
                 "sw.network",
                 "sw.folding",
+                "sw.clocks",
                 "sw.files",
                 "sw.golden",
                 "sw.inputs",
@@ -60,13 +61,13 @@ def allowed_own(module: str) -> tuple[str, ...]:
             )
             return ("hw", "boards", *contract, "sim.run")
         case "hw":
-            return ("hw", "sw.network", "sw.folding", "sw.files")
+            return ("hw", "sw.network", "sw.folding", "sw.clocks", "sw.files")
         case "boards":
-            return ("boards", "hw", "sw.network", "sw.folding", "sw.files")
+            return ("boards", "hw", "sw.network", "sw.folding", "sw.clocks", "sw.files")
         case "sim" if module.startswith(IN_SIMULATOR):
             return ("sim.drivers", "sim.scoreboard", "sim.vectors", "sw.network", "sw.folding")
         case "sim":
-            contract = ("sw.network", "sw.folding", "sw.files")
+            contract = ("sw.network", "sw.folding", "sw.clocks", "sw.files")
             return ("sim", "hw", *contract, "sw.golden", "sw.datasets", "sw.inputs")
     raise AssertionError(f"{module} belongs to no package")
 
@@ -94,7 +95,7 @@ def test_direction(path: Path) -> None:
         )
 
 
-@pytest.mark.parametrize("module", ["sw.network", "sw.folding", "sw.files"])
+@pytest.mark.parametrize("module", ["sw.network", "sw.folding", "sw.clocks", "sw.files"])
 def test_contract_needs_only_numpy(module: str) -> None:
     path = ROOT / Path(*module.split(".")).with_suffix(".py")
     for name in imports_of(path):
