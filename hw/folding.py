@@ -39,7 +39,7 @@ def choose_foldings(
         channels = network.shapes[index + 1][0]
         used = -(-channels // -(-channels // limit))
         units = 1
-        if not network.layers[index].is_readout:
+        if not network.is_readout(index):
             common = gcd(used, channels)
             units = min(
                 (

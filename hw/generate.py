@@ -107,7 +107,7 @@ def _describe_field(field: data.Field) -> dict[str, Any]:
 
 def _describe_layer(network: Network, foldings: tuple[Folding, ...], index: int) -> dict[str, Any]:
     layer, sent = network.layers[index], None
-    if not layer.is_readout:
+    if not network.is_readout(index):
         sent = {
             "code_width": network.codings[index + 1].code_width,
             "beat_codes": beat_codes(network, foldings, index + 1),

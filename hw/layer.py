@@ -46,7 +46,7 @@ class Layer(wiring.Component):
             g.lanes * layer.weight_width, weight_words(network, foldings, index), loadable=loadable
         )
         self.lanes = Lanes(g, layer.weight_width, network.bounds(index).accumulator_width)
-        if layer.is_readout:
+        if network.is_readout(index):
             self.neuron = Readout(network, index)
         else:
             self.neuron = Neuron(network, index, g.fire_units)

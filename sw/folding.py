@@ -8,23 +8,25 @@ window and one to hand over the accumulators, and at least `minimum_pass` slots,
 the previous group::
 
     slots(pass) = max(events(window) + 1, minimum_pass)
+
+A pool takes a beat a clock, a join sends one; sw.skips says how many beats wait before a join.
 """
 
 from dataclasses import dataclass
 
 import numpy as np
 
-from sw.network import Layer, Network, NetworkError
+from sw.network import INPUT, Layer, Network, NetworkError
 
 COUNTERS = (
-    "clocks",  # slots in which the layer works: events, hand-overs, waits for its own fire units
+    "clocks",  # slots in which the layer works: events, hand-overs, waits for its own fire units; beats of joins, pools
     "accumulations",  # slots in which the lanes add
     "input_spikes",  # non-zero codes received
     "output_spikes",  # non-zero codes sent (0 for the readout)
     "synaptic_operations",  # shift-and-adds, lanes without a channel not counted
     "weight_reads",  # words of P weights
-    "spike_reads",  # words of L codes
-    "spike_writes",  # words of L codes
+    "spike_reads",  # words of L codes; of pools and joins beats
+    "spike_writes",  # words of L codes; of pools and joins beats
     "potential_reads",  # words of F potentials
     "potential_writes",  # words of F potentials
 )
@@ -41,6 +43,8 @@ class Folding:
         lanes: P, output channels that accumulate in parallel.
         fire_units: F, neurons that fire per clock; divides P and the output channels, codes per beat of the output.
         word_codes: L, input codes per word of the spike memory.
+
+    A pool uses none of them, a join only fire_units, which are the codes per beat of all its sources.
     """
 
     lanes: int = 1
@@ -50,7 +54,7 @@ class Folding:
     def check(self, network: Network, index: int) -> None:
         """Raise NetworkError when the folding does not suit layer `index` of `network`."""
         layer = network.layers[index]
-        if layer.kind == "maxpool":
+        if layer.is_pool:
             return
         channels = network.shapes[index + 1][0]
         for name in ("lanes", "fire_units", "word_codes"):
@@ -59,12 +63,14 @@ class Folding:
                 raise NetworkError(
                     f"layer {index}: {name} must be an integer in 1..1024, not {value!r}"
                 )
+        if layer.kind == "join":
+            return
         if self.lanes % self.fire_units or channels % self.fire_units:
             raise NetworkError(
                 f"layer {index}: fire_units {self.fire_units} must divide both the {self.lanes} lanes "
                 f"and the {channels} output channels"
             )
-        if layer.is_readout and self.fire_units != 1:
+        if network.is_readout(index) and self.fire_units != 1:
             raise NetworkError(
                 f"layer {index}: the readout reads one score a clock; fire_units must be 1"
             )
@@ -84,14 +90,18 @@ def pass_slots(events: np.ndarray, folding: Folding) -> np.ndarray:
     return np.maximum(events + 1, folding.minimum_pass)
 
 
-def beat_codes(network: Network, foldings: tuple["Folding", ...], index: int) -> int:
-    """Codes per beat of the stream that enters layer `index` (the output of the last layer is `index` = count)."""
-    for layer, folding in zip(
-        reversed(network.layers[:index]), reversed(foldings[:index]), strict=True
-    ):
-        if layer.kind != "maxpool":
-            return folding.fire_units
+def sent_codes(network: Network, foldings: tuple["Folding", ...], index: int) -> int:
+    """Codes (or currents) per beat of the stream that layer `index`, or INPUT, sends."""
+    while index != INPUT:
+        if not network.layers[index].is_pool:
+            return foldings[index].fire_units
+        index = network.sources(index)[0]
     return 1
+
+
+def beat_codes(network: Network, foldings: tuple["Folding", ...], index: int, k: int = 0) -> int:
+    """Codes per beat of the stream that enters layer `index` from its source `k`."""
+    return sent_codes(network, foldings, network.sources(index)[k])
 
 
 def check_foldings(network: Network, foldings: tuple["Folding", ...]) -> None:
@@ -103,11 +113,21 @@ def check_foldings(network: Network, foldings: tuple["Folding", ...]) -> None:
     for index, (layer, folding) in enumerate(zip(network.layers, foldings, strict=True)):
         folding.check(network, index)
         beat = beat_codes(network, foldings, index)
-        if layer.kind != "maxpool" and folding.word_codes % beat:
+        if layer.is_weighted and folding.word_codes % beat:
             raise NetworkError(
                 f"layer {index}: word_codes {folding.word_codes} must be a multiple of the {beat} codes "
                 "that arrive a beat (fire_units of the layer before)"
             )
+        if layer.kind != "join":
+            continue
+        for source in network.sources(index):
+            beat = sent_codes(network, foldings, source)
+            if beat != folding.fire_units:
+                name = "the network's input" if source == INPUT else f"layer {source}"
+                raise NetworkError(
+                    f"layer {index}: a join's fire_units {folding.fire_units} must be the {beat} codes that {name} "
+                    "sends a beat, and those of all its sources"
+                )
 
 
 def is_flat(layer: Layer) -> bool:
@@ -117,5 +137,5 @@ def is_flat(layer: Layer) -> bool:
 
 def pixel_codes(network: Network, index: int) -> int:
     """Codes of one stored input pixel of layer `index`: C, or C * H * W where the map is flat."""
-    c, h, w = network.shapes[index]
+    c, h, w = network.input_shape_of(index)
     return c * h * w if is_flat(network.layers[index]) else c

@@ -4,6 +4,7 @@ Sums are evaluated by PyTorch in floating point wide enough that every integer i
 prove it), so a batch of thousands of images takes seconds and no rounding can occur.  Everything else is int64.
 """
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -13,7 +14,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from sw.folding import COUNTERS, Folding, beat_codes, check_foldings, is_flat, pixel_codes
-from sw.network import Coding, Layer, Network, NetworkError
+from sw.network import INPUT, Coding, Layer, Network, NetworkError
+from sw.skips import QUEUE, skip_depths
 
 
 @dataclass(frozen=True)
@@ -21,12 +23,15 @@ class LayerTrace:
     """What one layer did.
 
     Members
-        codes: uint8, (batch, step, channel, height, width): spike codes sent; None for the readout.
+        codes: uint8, (batch, step, channel, height, width): spike codes sent; None for the readout, for a layer that
+            sends currents, and unless kept.
+        currents: int64, same shape: what a layer without a neuron sends to a join; None for others and unless kept.
         potentials: int64, same shape: V after reset (the readout: the running scores); None unless kept.
         counters: one int64 array of shape (batch,) for every name in COUNTERS.
     """
 
     codes: np.ndarray | None
+    currents: np.ndarray | None
     potentials: np.ndarray | None
     counters: Mapping[str, np.ndarray]
 
@@ -78,72 +83,114 @@ def run(
     frames = frames_of(network, images)
     folding = tuple(foldings) if foldings is not None else (Folding(),) * len(network.layers)
     check_foldings(network, folding)
-    codes = torch.from_numpy(np.ascontiguousarray(frames))
+    depths = skip_depths(network, folding)
+    # What every layer sent, codes (uint8) or currents (int64), kept until its last reader has had it.
+    sent = {INPUT: torch.from_numpy(np.ascontiguousarray(frames))}
+    last_reader = {index: max(network.readers(index), default=-1) for index in sent}
     traces: list[LayerTrace] = []
-    scores = np.zeros((len(frames), network.class_count), np.int64)
-    for index, layer in enumerate(network.layers):
-        sent, potentials = _evaluate(network, index, codes)
-        counters = _count(
-            network, index, codes, sent, folding[index], beat_codes(network, folding, index)
-        )
-        if layer.is_readout:
-            assert potentials is not None
-            scores = potentials[:, -1, :, 0, 0].numpy()
+    for index in range(len(network.layers)):
+        sources = network.sources(index)
+        inputs = [sent[source] for source in sources]
+        result, potentials = _evaluate(network, index, inputs)
+        buffered = tuple(depths.get((index, k), 0) > QUEUE for k in range(len(sources)))
+        counters = _count(network, index, inputs, result, folding, buffered)
+        is_code = result.dtype == torch.uint8
         traces.append(
             LayerTrace(
-                codes=sent.numpy() if keep_codes and sent is not None else None,
+                codes=result.numpy() if keep_codes and is_code else None,
+                currents=result.numpy()
+                if keep_codes and not is_code and not network.is_readout(index)
+                else None,
                 potentials=potentials.numpy()
                 if keep_potentials and potentials is not None
                 else None,
                 counters=counters,
             )
         )
-        if sent is not None:
-            codes = sent
+        sent[index] = result
+        last_reader[index] = max(network.readers(index), default=index)
+        for source in sources:
+            if last_reader[source] == index:
+                del sent[source]
+    scores = result[:, -1, :, 0, 0].numpy()
     return Trace(scores=scores, classes=scores.argmax(1), layers=tuple(traces))
 
 
 def window_events(network: Network, images: np.ndarray) -> tuple[np.ndarray | None, ...]:
-    """Events in the window of every output position: int64 (batch, step, H, W) for each layer, None for a pool.
+    """Events in the window of every output position: int64 (batch, step, H, W) for each layer, None for pool, join.
 
     What `sw.clocks` predicts from; no folding changes it.  Raises NetworkError when the images do not fit.
     """
     codes = frames_of(network, images)
     trace = run(network, codes)
     found: list[np.ndarray | None] = []
-    for index, (layer, done) in enumerate(zip(network.layers, trace.layers, strict=True)):
-        if layer.kind == "maxpool":
+    for index, layer in enumerate(network.layers):
+        if not layer.is_weighted:
             found.append(None)
-        else:
-            events = _events(network.codings[index], torch.from_numpy(codes))
-            found.append(_window_sums(layer, events).numpy())
-        if done.codes is not None:
-            codes = done.codes
+            continue
+        source = network.sources(index)[0]
+        read = codes if source == INPUT else trace.layers[source].codes
+        assert read is not None
+        events = _events(network.codings[index], torch.from_numpy(read))
+        found.append(_window_sums(layer, events).numpy())
     return tuple(found)
 
 
 # ------------------------------------------------------------------------------------------------- spikes
 
 
-def _evaluate(network: Network, index: int, codes: Tensor) -> tuple[Tensor | None, Tensor | None]:
-    """Codes sent and potentials of one layer, both (batch, step, C, H, W); None where there are none."""
+def _evaluate(network: Network, index: int, inputs: list[Tensor]) -> tuple[Tensor, Tensor | None]:
+    """What one layer sends and its potentials, both (batch, step, C, H, W).
+
+    Codes are uint8, currents and the running scores of the readout, which are its potentials, too, int64.
+    """
     layer = network.layers[index]
-    batch, steps = codes.shape[:2]
-    if layer.kind == "maxpool":
-        pooled = F.max_pool2d(codes.flatten(0, 1).float(), layer.pool).to(torch.uint8)
-        return pooled.unflatten(0, (batch, steps)), None
-    current = _currents(network, index, codes)
+    if layer.is_pool:
+        return _pool(network, index, inputs[0]), None
+    if layer.kind == "join":
+        current = _join(network, index, inputs)
+    else:
+        current = _currents(network, index, inputs[0])
+    if network.is_readout(index):
+        scores = current.cumsum(1)
+        return scores, scores
+    if layer.neuron is None:
+        return (current if network.sent(index) is None else current.to(torch.uint8)), None
+    assert layer.threshold is not None
     potentials = torch.zeros_like(current)
-    if layer.is_readout:
-        return None, current.cumsum(1)
-    assert layer.neuron is not None and layer.threshold is not None
     threshold = torch.from_numpy(layer.threshold)[None, :, None, None]
     sent = torch.zeros(current.shape, dtype=torch.uint8)
     v = torch.zeros_like(current[:, 0])
-    for step in range(steps):
+    for step in range(current.shape[1]):
         v, sent[:, step] = step_neuron(layer, v, current[:, step], threshold)
         potentials[:, step] = v
     return sent, potentials
+
+
+def _pool(network: Network, index: int, codes: Tensor) -> Tensor:
+    """The largest code, or the sum of the values, of every block; uint8, (batch, step, C, H_out, W_out)."""
+    layer, flat = network.layers[index], codes.flatten(0, 1)
+    if layer.kind == "maxpool":
+        pooled = F.max_pool2d(flat.float(), layer.pool)
+    else:
+        values = torch.from_numpy(network.codings[index].values).float()[flat.long()]
+        pooled = F.avg_pool2d(values, layer.pool, divisor_override=1)
+    return pooled.to(torch.uint8).unflatten(0, codes.shape[:2])
+
+
+def _join(network: Network, index: int, inputs: list[Tensor]) -> Tensor:
+    """sum(scale * x) + b, int64, (batch, step, C, H, W)."""
+    layer = network.layers[index]
+    total = torch.zeros(inputs[0].shape, dtype=torch.int64)
+    for k, (source, sent) in enumerate(zip(network.sources(index), inputs, strict=True)):
+        coding, scale = network.sent(source), layer.scale(k)
+        values = sent if coding is None else torch.from_numpy(coding.values)[sent.long()]
+        total += values if scale is None else values * _per_channel(scale)
+    return total if layer.bias is None else total + _per_channel(layer.bias)
+
+
+def _per_channel(array: np.ndarray) -> Tensor:
+    return torch.from_numpy(array)[:, None, None]
 
 
 def step_neuron(
@@ -193,28 +240,46 @@ def _currents(network: Network, index: int, codes: Tensor) -> Tensor:
 
 
 def _count(
-    network: Network, index: int, codes: Tensor, sent: Tensor | None, folding: Folding, beat: int
+    network: Network,
+    index: int,
+    inputs: list[Tensor],
+    sent: Tensor,
+    foldings: tuple[Folding, ...],
+    buffered: tuple[bool, ...],
 ) -> dict[str, np.ndarray]:
-    """Every counter of one layer, int64 (batch,)."""
+    """Every counter of one layer, int64 (batch,); buffered: which sources wait in a memory before a join."""
     layer = network.layers[index]
-    counts = {name: torch.zeros(len(codes), dtype=torch.int64) for name in COUNTERS}
-    counts["input_spikes"] = _spikes(codes)
-    if sent is not None:
-        counts["output_spikes"] = _spikes(sent)
-    if layer.kind == "maxpool":
-        _count_pool(network, index, counts, beat)
+    counts = {name: torch.zeros(len(sent), dtype=torch.int64) for name in COUNTERS}
+    counts["input_spikes"] += sum(_spikes(codes) for codes in inputs)
+    counts["output_spikes"] += _spikes(sent)
+    if layer.is_pool:
+        _count_pool(network, index, counts, beat_codes(network, foldings, index))
+    elif layer.kind == "join":
+        beats = (
+            network.timesteps * math.prod(network.shapes[index + 1]) // foldings[index].fire_units
+        )
+        counts["clocks"] += beats
+        counts["spike_reads"] += beats * sum(buffered)
+        counts["spike_writes"] += beats * sum(buffered)
     else:
-        _count_engine(network, index, codes, counts, folding)
+        _count_synapses(network, index, inputs[0], counts, foldings[index])
+    if layer.neuron is not None or network.is_readout(index):
+        size = math.prod(network.shapes[index + 1]) // foldings[index].fire_units
+        counts["potential_reads"] += (network.timesteps - 1) * size
+        counts["potential_writes"] += (network.timesteps - 1) * size
     return {name: counts[name].numpy() for name in COUNTERS}
 
 
-def _spikes(codes: Tensor) -> Tensor:
-    return (codes != 0).flatten(1).sum(1)
+def _spikes(sent: Tensor) -> Tensor:
+    """Codes that are not silent, (batch,); there are none among currents and scores."""
+    if sent.dtype != torch.uint8:
+        return torch.zeros(len(sent), dtype=torch.int64)
+    return (sent != 0).flatten(1).sum(1)
 
 
 def _count_pool(network: Network, index: int, counts: dict[str, Tensor], beat: int) -> None:
-    """A pool unit takes a beat a clock; a window's first beat reads no partial maximum, its last writes none."""
-    (c, h, w), (_, out_h, out_w) = network.shapes[index], network.shapes[index + 1]
+    """A pool unit takes a beat a clock; a window's first beat reads no partial result, its last writes none."""
+    (c, h, w), (_, out_h, out_w) = network.input_shape_of(index), network.shapes[index + 1]
     area = network.layers[index].pool[0] * network.layers[index].pool[1]
     beats = network.timesteps * (c // beat)
     counts["clocks"] += beats * h * w
@@ -223,11 +288,11 @@ def _count_pool(network: Network, index: int, counts: dict[str, Tensor], beat: i
     counts["spike_writes"] += partial
 
 
-def _count_engine(
+def _count_synapses(
     network: Network, index: int, codes: Tensor, counts: dict[str, Tensor], folding: Folding
 ) -> None:
     layer = network.layers[index]
-    channels, out_h, out_w = network.shapes[index + 1]
+    channels = network.shapes[index + 1][0]
     groups = folding.group_count(channels)
     events = _window_sums(layer, _events(network.codings[index], codes))
     words = _word_counts(network, index, codes, folding.word_codes)
@@ -238,9 +303,6 @@ def _count_engine(
     counts["synaptic_operations"] = channels * events.flatten(1).sum(1)
     counts["spike_writes"] = words.flatten(1).sum(1)
     counts["spike_reads"] = groups * _window_sums(layer, words).flatten(1).sum(1)
-    carried = (network.timesteps - 1) * out_h * out_w * channels // folding.fire_units
-    counts["potential_reads"] += carried
-    counts["potential_writes"] += carried
 
 
 def _events(coding: Coding, codes: Tensor) -> Tensor:

@@ -74,7 +74,7 @@ def slow_run(net: Network, image: np.ndarray, foldings) -> tuple[list, list, lis
                     )
                     for o in range(c_out):
                         current = sums[o] + int(layer.bias[o])
-                        if layer.is_readout:
+                        if net.is_readout(index):
                             state[o, y, x] += current
                             continue
                         code, _, v = slow_neuron(layer, o, int(state[o, y, x]), current)

@@ -10,6 +10,9 @@ ROOT = Path(__file__).resolve().parent.parent
 PACKAGES = ("boards", "hw", "sim", "sw")
 FILES = sorted(path for package in PACKAGES for path in (ROOT / package).rglob("*.py"))
 
+# What sw and hw share: it needs numpy and nothing else.
+CONTRACT = ("sw.network", "sw.folding", "sw.clocks", "sw.skips", "sw.files")
+
 # Files that run inside the simulator's own process.
 IN_SIMULATOR = ("sim.bench_", "sim.drivers", "sim.scoreboard", "sim.vectors")
 
@@ -45,30 +48,20 @@ def is_within(name: str, prefixes: tuple[str, ...]) -> bool:
 def allowed_own(module: str) -> tuple[str, ...]:
     """Modules and packages of this repository that `module` may import."""
     match module.split(".")[0]:
-        case "sw" if module in ("sw.network", "sw.folding", "sw.clocks", "sw.files"):
+        case "sw" if is_within(module, CONTRACT):
             return ("sw.network", "sw.folding")
         case "sw":
             return ("sw",)
         case "hw" if module == "hw.build":
-            contract = (
-                "sw.network",
-                "sw.folding",
-                "sw.clocks",
-                "sw.files",
-                "sw.golden",
-                "sw.inputs",
-                "sw.energy",
-            )
-            return ("hw", "boards", *contract, "sim.run")
+            return ("hw", "boards", *CONTRACT, "sw.golden", "sw.inputs", "sw.energy", "sim.run")
         case "hw":
-            return ("hw", "sw.network", "sw.folding", "sw.clocks", "sw.files")
+            return ("hw", *CONTRACT)
         case "boards":
-            return ("boards", "hw", "sw.network", "sw.folding", "sw.clocks", "sw.files")
+            return ("boards", "hw", *CONTRACT)
         case "sim" if module.startswith(IN_SIMULATOR):
             return ("sim.drivers", "sim.scoreboard", "sim.vectors", "sw.network", "sw.folding")
         case "sim":
-            contract = ("sw.network", "sw.folding", "sw.clocks", "sw.files")
-            return ("sim", "hw", *contract, "sw.golden", "sw.datasets", "sw.inputs")
+            return ("sim", "hw", *CONTRACT, "sw.golden", "sw.datasets", "sw.inputs")
     raise AssertionError(f"{module} belongs to no package")
 
 
@@ -95,9 +88,11 @@ def test_direction(path: Path) -> None:
         )
 
 
-@pytest.mark.parametrize("module", ["sw.network", "sw.folding", "sw.clocks", "sw.files"])
-def test_contract_needs_only_numpy(module: str) -> None:
-    path = ROOT / Path(*module.split(".")).with_suffix(".py")
+@pytest.mark.parametrize(
+    "path", [p for p in FILES if is_within(module_of(p), CONTRACT)], ids=module_of
+)
+def test_contract_needs_only_numpy(path: Path) -> None:
+    module = module_of(path)
     for name in imports_of(path):
         top = name.split(".")[0]
         assert top in sys.stdlib_module_names or top in ("numpy", "sw"), (

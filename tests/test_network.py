@@ -69,9 +69,10 @@ def vars_of(net: Network) -> dict:
 
 def test_a_newer_format_is_refused(net, tmp_path):
     path = net.save(tmp_path / "net.npz")
-    rewrite(path, lambda header, arrays: header.update(version=2))
+    rewrite(path, lambda header, arrays: header.update(version=3))
     with pytest.raises(
-        NetworkError, match=r"has format version 2, this program reads 1; update or export again$"
+        NetworkError,
+        match=r"has format version 3, this program reads 1 to 2; update or export again$",
     ):
         load(path)
 
@@ -183,7 +184,7 @@ def test_another_zip_is_refused(tmp_path):
         (lambda: multi_level(4, reset="hard"), "a multi-level neuron resets softly"),
         (lambda: one_hot(3, leak="retain"), "leak_shift must be in 1..15, not 0"),
         (lambda: Neuron(kind="one-hot", levels=3, boundary="half"), "boundary must be 'closed' or 'open', not 'half'"),
-        (lambda: Layer(kind="lstm"), "layer kind must be 'conv', 'dense' or 'maxpool', not 'lstm'"),
+        (lambda: Layer(kind="lstm"), "layer kind must be one of 'conv', 'dense', 'maxpool', 'sumpool', 'join', not"),
         (lambda: Layer(kind="maxpool", pool=(0, 2)), "pool must be in 1..64, not 0"),
         (lambda: Layer(kind="maxpool", stride=(1, 17)), "stride must be in 1..16, not 17"),
     ],

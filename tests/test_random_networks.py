@@ -83,7 +83,7 @@ def random_foldings(seed: int, net: Network) -> tuple[Folding, ...]:
         foldings.append(
             Folding(
                 lanes=lanes,
-                fire_units=1 if layer.is_readout else rng.choice(units),
+                fire_units=1 if net.is_readout(index) else rng.choice(units),
                 word_codes=beat * rng.randint(1, 5),
             )
         )

@@ -34,7 +34,7 @@ def test_layer(name: str, index: int, tmp_path: Path) -> None:
         design = PoolLayer(network, foldings, index, counters=False)
     else:
         design = Layer(network, foldings, index, counters=False)
-    if network.layers[index].is_readout:
+    if network.is_readout(index):
         expected = score_beats(design.o.payload.shape(), trace)
     else:
         expected = layer_input(network, foldings, index + 1, frames, trace)

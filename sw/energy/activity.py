@@ -109,8 +109,9 @@ def from_trace(network: Network, frames: np.ndarray, trace: Trace) -> Activity:
     parts = parts_of_network(network)
     streams = [_Stream() for _ in parts]
     maps = [torch.from_numpy(network.input_coding.values[frames])]
-    for layer, coding in zip(trace.layers[:-1], network.codings[1:], strict=True):
-        if layer.codes is None:
+    codings = [network.sent(index) for index in range(len(network.layers) - 1)]
+    for layer, coding in zip(trace.layers[:-1], codings, strict=True):
+        if layer.codes is None or coding is None:
             raise ValueError("the run kept no codes; call sw.golden.run with keep_codes=True")
         maps.append(torch.from_numpy(coding.values[layer.codes]))
     still = bool((frames == frames[:, :1]).all())
@@ -121,7 +122,7 @@ def from_trace(network: Network, frames: np.ndarray, trace: Trace) -> Activity:
             stream.add(_block_sums(maps[index], network.layers[index].average), 0)
         elif geometry.spikes:
             stream.add(maps[index + 1], 0)
-    limits = [range(coding.max_value + 1) for coding in network.codings[1:]]
+    limits = [None if coding is None else range(coding.max_value + 1) for coding in codings]
     return _activity(entered, parts, streams, [*limits, None])
 
 

@@ -123,7 +123,7 @@ def uniform_foldings(
             continue
         channels = network.shapes[index + 1][0]
         own_lanes = min(lanes, channels)
-        units = 1 if layer.is_readout else math.gcd(fire_units, own_lanes, channels)
+        units = 1 if network.is_readout(index) else math.gcd(fire_units, own_lanes, channels)
         word = min(-(-word_codes // beat), -(-pixel_codes(network, index) // beat)) * beat
         foldings.append(Folding(lanes=own_lanes, fire_units=units, word_codes=word))
         beat = units

@@ -232,8 +232,8 @@ def parts_of_network(network: Network) -> list[tuple[Geometry, Part]]:
             output_shape=after,
             kernel=layer.kernel if layer.kind == "conv" else (1, 1),
             stride=layer.stride,
-            fires=not layer.is_readout,
-            spikes=not layer.is_readout,
+            fires=layer.neuron is not None,
+            spikes=layer.neuron is not None,
         )
         made.append((core, (index, "core")))
     return made
