@@ -8,6 +8,7 @@ import pytest
 
 from support import PIXELS, conv, dense, maxpool, multi_level, one_hot
 from sw import golden
+from sw.clocks import Rows
 from sw.folding import Folding, beat_codes, check_foldings, sent_codes
 from sw.network import INPUT, Coding, Layer, Network, NetworkError, load
 from sw.skips import QUEUE, beat_times, rows_needed, skip_depths
@@ -291,6 +292,11 @@ def test_the_rows_that_a_window_waits_for():
     assert rows_needed(net, 6).tolist() == [2, 4, 6, 8]
     assert rows_needed(net, 3).tolist() == [1, 2, 3, 4, 5, 6, 7, 8]
     assert rows_needed(net, 8).tolist() == [4]
+    for index in (0, 1, 2):
+        rows = Rows.of(net, index, Folding())
+        assert rows_needed(net, index).tolist() == [
+            sum(rows.span(y)[:2]) for y in range(rows.output)
+        ]
 
 
 def test_beats_exist_when_their_rows_have_arrived():
