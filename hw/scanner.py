@@ -45,7 +45,10 @@ class Scanner(wiring.Component):
         base = Signal(width_of(g.weight_depth))
         loaded, last, done = Signal(), Signal(), Signal()
         within = Signal()  # the code of the last event has more of them
-        code_onehot, code = first_set(Cat(p.any() for p in pending))
+        # Names for what is used many times: written out each time, wide words would make Verilog of megabytes.
+        filled, code_onehot = Signal(g.word), Signal(g.word)
+        onehot, code = first_set(filled)
+        m.d.comb += [filled.eq(Cat(p.any() for p in pending)), code_onehot.eq(onehot)]
         events = Signal(exponents)
         for n, p in enumerate(pending):
             with m.If(code_onehot[n]):

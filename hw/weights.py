@@ -10,6 +10,7 @@ from sw.folding import Folding
 from sw.network import Network, NetworkError
 
 from .geometry import Geometry
+from .macros import NAME
 from .spike import width_of
 from .spram import Spram
 
@@ -25,14 +26,13 @@ def weight_words(network: Network, foldings: tuple[Folding, ...], index: int) ->
     g, layer = Geometry.of(network, foldings, index), network.layers[index]
     assert layer.weights is not None
     weights = layer.weights.transpose(0, 2, 3, 1).reshape(g.channels, -1)
-    padded = np.zeros((g.groups * g.lanes, weights.shape[1]), np.int64)
-    padded[: g.channels] = weights
-    fields = (padded & ((1 << layer.weight_width) - 1)).reshape(g.groups, g.lanes, -1)
-    words = []
-    for group in fields:
-        for lanes in group.T.tolist():
-            words.append(sum(w << (p * layer.weight_width) for p, w in enumerate(lanes)))
-    return words
+    padded = np.zeros((g.groups * g.lanes, weights.shape[1]), np.uint8)
+    padded[: g.channels] = weights.view(np.uint8)
+    words = padded.reshape(g.groups, g.lanes, -1).swapaxes(1, 2)
+    bits = np.unpackbits(words[..., None], axis=-1, count=layer.weight_width, bitorder="little")
+    data = np.packbits(bits.reshape(len(words) * words.shape[1], -1), axis=-1, bitorder="little")
+    text, size = data.tobytes(), data.shape[1]
+    return [int.from_bytes(text[at : at + size], "little") for at in range(0, len(text), size)]
 
 
 def load_image(
@@ -55,13 +55,18 @@ def slice_count(network: Network, foldings: tuple[Folding, ...], index: int) -> 
 class WeightMemory(wiring.Component):
     """Weights that the bitstream carries, or, when `loadable`, single-port RAM that is filled at start.
 
+    Parameters
+        width: bits of a word; words: the contents; name: of the contents, where they come in a file (`hw.macros`)
+
     Members
         address, en: read port; data: the word, one clock later, held while en is low (out)
         write, write_addr, write_data: one bit per 16-bit slice, word address, slice (in); only when loadable
     """
 
-    def __init__(self, width: int, words: list[int], *, loadable: bool = False):
-        self.width, self.words, self.loadable = width, words, loadable
+    def __init__(
+        self, width: int, words: list[int], *, name: str = "weights", loadable: bool = False
+    ):
+        self.width, self.words, self.name, self.loadable = width, words, name, loadable
         self.slices = -(-width // LOAD_WIDTH)
         address = width_of(len(words))
         if loadable and len(words) > SPRAM_DEPTH:
@@ -81,7 +86,10 @@ class WeightMemory(wiring.Component):
         m = Module()
         if not self.loadable:
             m.submodules.memory = memory = Memory(
-                shape=unsigned(self.width), depth=len(self.words), init=self.words
+                shape=unsigned(self.width),
+                depth=len(self.words),
+                init=self.words,
+                attrs={NAME: self.name},
             )
             port = memory.read_port()
             m.d.comb += [port.addr.eq(self.address), port.en.eq(self.en), self.data.eq(port.data)]

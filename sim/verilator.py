@@ -106,14 +106,14 @@ def find_compiler() -> str:
     raise SimulationError(f"{missing}; install g++ or clang++ (Debian: apt install g++)")
 
 
-def build_library(verilog: Path, harness: Path, header: str, *, top: str) -> Path:
-    """Compile `verilog` with the C++ `harness` into a shared library and return its path.
+def build_library(sources: Sequence[Path], harness: Path, header: str, *, top: str) -> Path:
+    """Compile the Verilog `sources` with the C++ `harness` into a shared library and return its path.
 
     `header` is the text of ``ports.h``, which the harness includes; the model's class is ``V<top>``.
     Raises SimulationError when a tool is missing or fails.
     """
     content = {"ports.h": header.encode(), "harness.cpp": harness.read_bytes()}
-    return _build(verilog, top, f"V{top}", content, (), ("-shared",), "model.so")
+    return _build(sources, top, f"V{top}", content, (), ("-shared",), "model.so")
 
 
 def build_bench(verilog: Path, *, top: str) -> Path:
@@ -129,7 +129,7 @@ def build_bench(verilog: Path, *, top: str) -> Path:
     content = {"visible.vlt": visible.encode(), "main.cpp": main.read_bytes()}
     libraries = cocotb_tools.config.libs_dir
     link = (f"-L{libraries}", f"-Wl,-rpath,{libraries}", "-lcocotbvpi_verilator")
-    return _build(verilog, top, "Vtop", content, ("--vpi", "--assert"), link, top).parent
+    return _build([verilog], top, "Vtop", content, ("--vpi", "--assert"), link, top).parent
 
 
 def run_bench(
@@ -174,7 +174,7 @@ def run_bench(
 
 
 def _build(
-    verilog: Path,
+    sources: Sequence[Path],
     top: str,
     prefix: str,
     content: Mapping[str, bytes],
@@ -182,7 +182,7 @@ def _build(
     link: Sequence[str],
     product: str,
 ) -> Path:
-    """Verilate and compile `content` (files by name) with `verilog`; return the path of `product`."""
+    """Verilate and compile `content` (files by name) with the Verilog `sources`; return the path of `product`."""
     verilator, compiler = find_verilator(), find_compiler()
     flags = (*VERILATE_FLAGS, *flags, "--top-module", top, "--prefix", prefix)
     key = hashlib.sha256()
@@ -197,7 +197,8 @@ def _build(
         key.update(part.encode() + b"\0")
     for part in (*flags, *COMPILE_FLAGS, *link):
         key.update(part.encode() + b"\0")
-    for name, data in sorted([*content.items(), ("model.v", verilog.read_bytes())]):
+    verilog = {f"model_{n}.v": source.read_bytes() for n, source in enumerate(sources)}
+    for name, data in sorted([*content.items(), *verilog.items()]):
         key.update(name.encode() + b"\0" + hashlib.sha256(data).digest())
     directory = BUILD_ROOT / key.hexdigest()[:20]
     with _locked(directory.with_suffix(".lock")):
@@ -206,9 +207,8 @@ def _build(
         with tempfile.TemporaryDirectory(prefix="partial-", dir=BUILD_ROOT) as name:
             partial = Path(name) / "model"
             partial.mkdir()
-            for file, data in content.items():
+            for file, data in [*content.items(), *verilog.items()]:
                 (partial / file).write_bytes(data)
-            shutil.copyfile(verilog, partial / "model.v")
             configuration = [file for file in content if file.endswith(".vlt")]
             environment = {"VERILATOR_ROOT": str(verilator.root)}
             command = [
@@ -217,7 +217,7 @@ def _build(
                 "--Mdir",
                 "obj",
                 *configuration,
-                "model.v",
+                *verilog,
             ]
             _run(command, partial, environment)
             _compile(compiler, verilator, partial, link, product)

@@ -1,0 +1,67 @@
+// Behavioural models of the memory macros that a design of hw.macros instantiates; a memory compiler replaces them.
+//
+// Every access takes one clock, and read data hold until the next read.  A word that is read in the clock in which it is
+// written reads as it was; no design relies on that.  CONTENTS is a file of $readmemh, one word a line, in the folder that
+// the simulator's argument +contents=DIR names (default: the current one).
+
+// Constant contents, one read port: a ROM, or an SRAM that something else fills before use.
+module sram_1r #(
+    parameter WORDS = 2,
+    parameter WIDTH = 1,
+    parameter CONTENTS = ""
+) (
+    input clk,
+    input read_en,
+    input [$clog2(WORDS)-1:0] read_addr,
+    output reg [WIDTH-1:0] read_data
+);
+    reg [WIDTH-1:0] words [0:WORDS-1];
+    string folder;
+
+    initial begin
+        if (!$value$plusargs("contents=%s", folder)) folder = ".";
+        $readmemh($sformatf("%s/%s", folder, CONTENTS), words);
+    end
+
+    always @(posedge clk) if (read_en) read_data <= words[read_addr];
+endmodule
+
+// One read and one write port; bit n of write_en writes the n-th of LANES equal parts of the word.
+// Without CONTENTS every bit is one at start: nothing may rely on what a memory holds before it is written.
+module sram_1r1w #(
+    parameter WORDS = 2,
+    parameter WIDTH = 1,
+    parameter LANES = 1,
+    parameter CONTENTS = ""
+) (
+    input clk,
+    input read_en,
+    input [$clog2(WORDS)-1:0] read_addr,
+    output reg [WIDTH-1:0] read_data,
+    input [LANES-1:0] write_en,
+    input [$clog2(WORDS)-1:0] write_addr,
+    input [WIDTH-1:0] write_data
+);
+    localparam PART = WIDTH / LANES;
+    reg [WIDTH-1:0] words [0:WORDS-1];
+    string folder;
+    integer n;
+
+    initial
+        if (CONTENTS == "")
+            for (n = 0; n < WORDS; n = n + 1) words[n] = {WIDTH{1'b1}};
+        else begin
+            if (!$value$plusargs("contents=%s", folder)) folder = ".";
+            $readmemh($sformatf("%s/%s", folder, CONTENTS), words);
+        end
+
+    genvar lane;
+    generate
+        for (lane = 0; lane < LANES; lane = lane + 1) begin : part
+            always @(posedge clk)
+                if (write_en[lane]) words[write_addr][lane*PART +: PART] <= write_data[lane*PART +: PART];
+        end
+    endgenerate
+
+    always @(posedge clk) if (read_en) read_data <= words[read_addr];
+endmodule
