@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from amaranth.hdl import ClockSignal, Const, Instance, Shape, Value
+from amaranth.hdl import ClockSignal, Const, Instance, Shape, ShapeCastable, Value
 from amaranth.lib import memory as lib
 
 from sw.files import write_text
@@ -126,7 +126,5 @@ class Macros:
 
 def _bits(word: Any, shape: Any) -> int:
     """A word's bits as a non-negative integer."""
-    if isinstance(shape, Shape):
-        return word & ((1 << shape.width) - 1)
-    constant = Const.cast(shape.const(word))
-    return constant.value & ((1 << len(constant)) - 1)
+    value = Const.cast(shape.const(word)).value if isinstance(shape, ShapeCastable) else word
+    return value & ((1 << Shape.cast(shape).width) - 1)
