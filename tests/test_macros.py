@@ -6,6 +6,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from amaranth.hdl import Fragment
+from amaranth.lib.memory import Memory
 
 import support
 from hw.generate import generate, main
@@ -115,13 +117,11 @@ def test_equal_layers_are_one_design(tmp_path: Path) -> None:
 
 
 def test_only_large_memories_are_macros() -> None:
-    from amaranth.lib.memory import Memory
-
     def macros_of(depth: int, width: int, smallest: int) -> list:
         memory = Memory(shape=width, depth=depth, init=[])
         memory.read_port()
         platform = Macros(smallest)
-        memory.elaborate(platform)
+        Fragment.get(memory, platform)
         return platform.macros
 
     assert macros_of(16, 8, 129) == []
