@@ -26,7 +26,8 @@ from sw import golden
 from sw.datasets.common import DataError, TensorSplit
 from sw.files import write_json
 from sw.inputs import codes_of, load_test
-from sw.models.spec import NetworkSpec, NeuronSpec
+from sw.models.layers import FoldedLayer
+from sw.models.spec import INPUT, LayerSpec, NetworkSpec, NeuronSpec
 from sw.models.spiking import SpikingNetwork
 from sw.network import Layer, Network, NetworkError, Neuron
 from sw.training.checkpoint import load_checkpoint
@@ -37,9 +38,9 @@ class ExportError(ValueError):
 
 
 def neuron_of(spec: NeuronSpec) -> Neuron:
-    """The firing rule of the artefact."""
+    """The firing rule of the artefact; a barrier is a multi-level neuron behind a join."""
     return Neuron(
-        kind=spec.kind,
+        kind="multi-level" if spec.kind == "barrier" else spec.kind,
         levels=spec.levels,
         boundary=spec.boundary,
         reset=spec.reset,
@@ -48,38 +49,82 @@ def neuron_of(spec: NeuronSpec) -> Neuron:
     )
 
 
+@dataclasses.dataclass(frozen=True)
+class Placed:
+    """Layers of the artefact that one layer of the description became, by index: core computes, last is read."""
+
+    core: int
+    last: int
+
+
 def build_network(network: SpikingNetwork, provenance: dict[str, Any] | None = None) -> Network:
-    """The integer network of a trained one: every layer with weights folded, every pooling a layer of its own."""
-    layers = []
-    for layer in network.chain():
-        with torch.no_grad():
-            folded = layer.fold()
-        spec = layer.spec
-        dense = spec.kind == "dense"
-        assert spec.bits is not None
-        layers.append(
-            Layer(
-                kind=spec.kind,
-                weights=_integers(folded.weights, np.int8),
-                bias=_integers(folded.bias, np.int64),
-                threshold=None
-                if folded.threshold is None
-                else _integers(folded.threshold, np.int64),
-                weight_width=spec.bits,
-                stride=(1, 1) if dense else (spec.stride, spec.stride),
-                padding=(0, 0) if dense else (spec.padding, spec.padding),
-                average=(spec.average, spec.average),
-                neuron=None if spec.neuron is None else neuron_of(spec.neuron),
-            )
-        )
-        if spec.pool > 1:
-            layers.append(Layer(kind="maxpool", pool=(spec.pool, spec.pool)))
-    return Network(
-        timesteps=network.spec.timesteps,
-        input_shape=network.spec.input_shape,
-        input_coding=network.spec.input_coding,
+    """The integer network of a trained one; see `place`."""
+    return place(network, provenance)[0]
+
+
+def place(
+    network: SpikingNetwork, provenance: dict[str, Any] | None = None
+) -> tuple[Network, list[Placed]]:
+    """The integer network of a trained one, and where its layers are in it; every pooling is a layer of its own.
+
+    Raises ExportError for a network that cannot be computed in integers.
+    """
+    spec = network.spec
+    if spec.unfoldable:
+        raise ExportError(f"{spec.name} cannot be computed in integers; {spec.unfoldable}")
+    layers: list[Layer] = []
+    placed: list[Placed] = []
+    with torch.no_grad():
+        folded = network.fold()
+    for index, (layer, integers) in enumerate(zip(spec.layers, folded, strict=True)):
+        inputs = tuple(INPUT if s == INPUT else placed[s].last for s in spec.sources(index))
+        if layer.weighted:
+            layers.append(_synapses(layer, integers, inputs))
+        elif layer.average == 1 or len(inputs) > 1:
+            layers.append(_join(layer, integers, inputs))
+        if not layer.weighted and layer.average > 1:
+            size = (layer.average, layer.average)
+            summed = inputs if len(inputs) == 1 else (len(layers) - 1,)
+            layers.append(Layer(kind="sumpool", inputs=summed, pool=size))
+        core = len(layers) - 1
+        if layer.pool > 1:
+            layers.append(Layer(kind="maxpool", inputs=(core,), pool=(layer.pool, layer.pool)))
+        placed.append(Placed(core, len(layers) - 1))
+    made = Network(
+        timesteps=spec.timesteps,
+        input_shape=spec.input_shape,
+        input_coding=spec.input_coding,
         layers=tuple(layers),
         provenance=provenance or {},
+    )
+    return made, placed
+
+
+def _synapses(spec: LayerSpec, folded: FoldedLayer, inputs: tuple[int, ...]) -> Layer:
+    assert spec.bits is not None and folded.weights is not None and folded.bias is not None
+    dense = spec.kind == "dense"
+    return Layer(
+        kind=spec.kind,
+        inputs=inputs,
+        weights=_integers(folded.weights, np.int8),
+        bias=_integers(folded.bias, np.int64),
+        threshold=None if folded.threshold is None else _integers(folded.threshold, np.int64),
+        weight_width=spec.bits,
+        stride=(1, 1) if dense else (spec.stride, spec.stride),
+        padding=(0, 0) if dense else (spec.padding, spec.padding),
+        average=(spec.average, spec.average),
+        neuron=None if spec.neuron is None else neuron_of(spec.neuron),
+    )
+
+
+def _join(spec: LayerSpec, folded: FoldedLayer, inputs: tuple[int, ...]) -> Layer:
+    scales = tuple(None if x is None else _integers(x, np.int64) for x in folded.scales)
+    return Layer(
+        kind="join",
+        inputs=inputs,
+        threshold=None if folded.threshold is None else _integers(folded.threshold, np.int64),
+        scales=scales if any(scale is not None for scale in scales) else (),
+        neuron=None if spec.neuron is None else neuron_of(spec.neuron),
     )
 
 
@@ -123,36 +168,43 @@ def compare(
     Raises ExportError when the artefact was not made from a network of this shape.
     """
     network.eval()
-    expected = build_network(network)
-    if (expected.shapes, expected.codings) != (artefact.shapes, artefact.codings):
+    expected, placed = place(network)
+    if [expected.shapes, expected.codings] != [artefact.shapes, artefact.codings]:
         raise ExportError(
             f"the checkpoint of {network.spec.name} and the artefact "
             f"{artefact.provenance.get('name', 'without a name')} differ in shape; name the ones that belong together"
         )
+    seen: list[tuple[Tensor, Tensor]] = []
+    hooks = [
+        layer.register_forward_hook(lambda _, given, output: seen.append(output))
+        for layer in network.chain()
+    ]
     float_correct = integer_correct = total = differing = 0
-    for start in range(0, len(split), batch):
-        images, labels = (
-            split.images[start : start + batch],
-            split.labels[start : start + batch].numpy(),
-        )
-        seen: list[Tensor] = []
-
-        def observe(_: int, spikes: Tensor, pooled: Tensor, seen: list[Tensor] = seen) -> None:
-            seen.append(spikes)
-            if pooled is not spikes:
-                seen.append(pooled)
-
-        scores = network(images.float(), observe)
-        trace = golden.run(artefact, codes_of(artefact, images.numpy()))
-        float_correct += int((scores.argmax(1).numpy() == labels).sum())
-        integer_correct += int((trace.classes == labels).sum())
-        for index, spikes in enumerate(seen):
-            codes = trace.layers[index].codes
-            assert codes is not None
-            values = artefact.codings[index + 1].values[codes]
-            total += values.size
-            differing += int((values != spikes.transpose(0, 1).numpy()).sum())
+    try:
+        for start in range(0, len(split), batch):
+            part = TensorSplit(*(x[start : start + batch] for x in (split.images, split.labels)))
+            labels = part.labels.numpy()
+            seen.clear()
+            scores = network(part.images.float())
+            trace = golden.run(artefact, codes_of(artefact, part.images.numpy()))
+            float_correct += int((scores.argmax(1).numpy() == labels).sum())
+            integer_correct += int((trace.classes == labels).sum())
+            for at, (spikes, pooled), unit in zip(placed, seen, network.spec.units, strict=True):
+                for index, values in {at.core: spikes, at.last: pooled}.items():
+                    if (sent := _values_sent(artefact, trace, index)) is not None:
+                        total += sent.size
+                        worth = 1.0 if network.folded or unit is None else unit
+                        differing += int((sent * worth != values.transpose(0, 1).numpy()).sum())
+    finally:
+        for hook in hooks:
+            hook.remove()
     return Comparison(len(split), float_correct, integer_correct, total, differing)
+
+
+def _values_sent(artefact: Network, trace: golden.Trace, index: int) -> np.ndarray | None:
+    """Values of the spikes of layer `index`, int64 (batch, step, C, H, W); None where it sends currents."""
+    coding, codes = artefact.sent(index), trace.layers[index].codes
+    return None if coding is None or codes is None else coding.values[codes]
 
 
 def export(

@@ -597,9 +597,9 @@ def test_thresholds_are_percentiles_behind_spiking_layers(neuron: NeuronSpec, hi
         with torch.no_grad():
             neuron_module = layer.neuron
             layer.neuron = None if neuron_module is None else Wire()
-            current, _ = layer(inputs, folded=False)
+            current, _ = layer(inputs)
             layer.neuron = neuron_module
-            spikes[index] = layer(inputs, folded=False)[1]
+            spikes[index] = layer(inputs)[1]
         if layer.neuron is None:
             continue
         # the smallest value that 90 % do not exceed, of the loudest timestep

@@ -6,9 +6,9 @@ from torch import Tensor, nn
 
 from sw.interchange.chain import Chain, Stage
 from sw.interchange.convention import InterchangeError, leak_of
+from sw.models.layer_spec import FOLDABLE, NeuronSpec
 from sw.models.layers import SpikingLayer
 from sw.models.quantise import integer_weight, weight_scale
-from sw.models.spec import FOLDABLE, NeuronSpec
 from sw.models.spiking import SpikingNetwork
 from sw.network import Coding, Neuron
 from sw.neurons import SpikingNeuron

@@ -5,7 +5,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
-from sw.models.layers import SpikingLayer
+from sw.models.layers import FoldedLayer, SpikingLayer
 from sw.models.spec import INPUT, SPIKING, NetworkSpec
 from sw.neurons import SpikingNeuron
 
@@ -53,10 +53,11 @@ class SpikingNetwork(nn.Module):
                     "set network.timesteps or data.frames"
                 )
         outputs = {INPUT: frames}
+        folded = self.fold() if self.folded else [None] * len(self.layers)
         for index, layer in enumerate(self.chain()):
             sources = self.spec.sources(index)
             spikes, pooled = layer(
-                [outputs[s] for s in sources], folded=self.folded, pool_first=pool_first
+                [outputs[s] for s in sources], folded=folded[index], pool_first=pool_first
             )
             if observe is not None and layer.neuron is not None:
                 observe(index, spikes, pooled)
@@ -66,8 +67,21 @@ class SpikingNetwork(nn.Module):
                     outputs.pop(source, None)
         scores = pooled.flatten(2)
         if self.folded:
-            scores = scores * self.chain()[-1].score_unit()
+            scores = scores * self.chain()[-1].unit().detach()
         return scores if every_step else scores.sum(0) / len(scores)
+
+    def fold(self) -> list[FoldedLayer]:
+        """The integers of all layers; those whose currents are added share the largest of their units."""
+        shared: dict[int, Tensor] = {}
+        groups = self.spec.groups
+        for layer, group in zip(self.chain(), groups, strict=True):
+            if group is not None and layer.weight is not None:
+                unit = layer.unit()
+                shared[group] = torch.maximum(shared[group], unit) if group in shared else unit
+        return [
+            layer.fold(None if group is None else shared[group])
+            for layer, group in zip(self.chain(), groups, strict=True)
+        ]
 
     def chain(self) -> list[SpikingLayer]:
         """All layers, in the order of the description."""

@@ -33,7 +33,8 @@ class TransformerSpec:
     pools: int | None = None
     timesteps: int = 1
 
-    foldable = False  # attention multiplies spikes by spikes, which no artefact describes
+    foldable = False
+    unfoldable = "attention multiplies spikes by spikes, which no artefact describes"
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self)

@@ -133,10 +133,10 @@ class Trainer:
         self.generator = torch.Generator().manual_seed(self.options.seed)
         spec = recipe.spec(data)
         self.network = network_of(spec).to(self.device)
-        if self.options.folded_epochs and not spec.foldable:
+        if self.options.folded_epochs and spec.unfoldable:
             raise RecipeError(
                 f"{spec.name} cannot be computed in integers, so training.folded_epochs must be 0, "
-                f"not {self.options.folded_epochs}"
+                f"not {self.options.folded_epochs}; {spec.unfoldable}"
             )
         self.count = len(data.train)
         self.steps_per_epoch = max(1, self.count // self.options.batch)
