@@ -4,7 +4,7 @@ from argparse import ArgumentTypeError
 from collections.abc import Sequence
 from math import gcd
 
-from sw.folding import WINDOW_LATENCY, Folding, beat_codes, pixel_codes
+from sw.folding import Folding, beat_codes, pixel_codes
 from sw.network import Network, NetworkError
 
 from .weights import LOAD_WIDTH, SPRAM_DEPTH
@@ -14,6 +14,8 @@ WORD_WIDTH = 36
 # Weights that fit three iCE40 block RAMs stay in the bitstream when the others are loaded.
 BLOCK_BITS = 12288
 BLOCK_LANES = 8
+# Clocks in which the fire units drain a group; windows with fewer events are rare.
+PASS_CLOCKS = 4
 # Events per input code that the estimate of a layer's slots assumes: of pixels, and of spikes.
 PIXEL_EVENTS, SPIKE_EVENTS = 1.0, 0.15
 
@@ -42,11 +44,7 @@ def choose_foldings(
         if not network.is_readout(index):
             common = gcd(used, channels)
             units = min(
-                (
-                    f
-                    for f in range(1, common + 1)
-                    if common % f == 0 and used // f <= WINDOW_LATENCY
-                ),
+                (f for f in range(1, common + 1) if common % f == 0 and used // f <= PASS_CLOCKS),
                 default=common,
             )
         beat = beat_codes(network, tuple(foldings), index)
@@ -75,7 +73,7 @@ def estimate_slots(network: Network, index: int, lanes: int) -> float:
     channels, height, width = network.shapes[index + 1]
     density = SPIKE_EVENTS if index else PIXEL_EVENTS
     events = layer.parameter_count / channels * density
-    return -(-channels // lanes) * height * width * max(events + 1, WINDOW_LATENCY)
+    return -(-channels // lanes) * height * width * max(events, PASS_CLOCKS)
 
 
 def fold_for_spram(

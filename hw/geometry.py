@@ -30,6 +30,7 @@ class Geometry:
     lanes: int
     fire_units: int
     minimum_pass: int
+    multiply: bool
     frames: int
     vertical: Rows
 
@@ -57,6 +58,7 @@ class Geometry:
             lanes=folding.lanes,
             fire_units=folding.fire_units,
             minimum_pass=folding.minimum_pass,
+            multiply=folding.multiply,
             frames=network.timesteps,
             vertical=Rows.of(network, index, folding),
         )

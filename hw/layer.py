@@ -102,7 +102,7 @@ class Layer(wiring.Component):
             counters.add_synaptic_operations.eq(
                 Mux(scanner.event, Mux(scanner.rest, rest, g.lanes), 0)
             ),
-            counters.add_weight_reads.eq(lanes.weight_en),
+            counters.add_weight_reads.eq(scanner.fetch),
             counters.add_potential_reads.eq(neuron.read),
             counters.add_potential_writes.eq(neuron.written),
             counters.end_i.eq(every(m, window.frame_written, g.frames)),

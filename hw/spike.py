@@ -19,6 +19,11 @@ def expand(code, coding: Coding):
     return Cat(code == lane + 1 for lane in range(coding.levels))
 
 
+def value_of(code, coding: Coding):
+    """The integer that a code stands for: a multi-level code is its value, a one-hot one its exponent plus 1."""
+    return code if coding.kind == "multi-level" else Cat(expand(code, coding))
+
+
 def first_set(bits):
     """(one-hot, index) of the lowest set bit; index 0 when none is set."""
     onehot = Cat(bits[i] & ~bits[:i].any() if i else bits[0] for i in range(len(bits)))
@@ -54,18 +59,18 @@ def item_layout(word_codes, coding: Coding, index_count, base_width):
     )
 
 
-def token_layout(address_width, exponent_count):
-    """One slot of the lanes: add the weights at `address`, shifted by `exponent`; or `end`: hand the group over.
+def token_layout(address_width, coding: Coding, multiply=False):
+    """One slot of the lanes: `add` the weights at `address`, shifted by `exponent`; `end`: then hand the group over.
 
-    `again`: the address is that of the event before, whose weights are still there.
+    `again`: the address is that of the event before, whose weights are still there.  A layer that multiplies has the
+    code's value as a `factor` instead of an exponent.
     """
+    if multiply:
+        operand = {"factor": unsigned(coding.exponent_count)}
+    else:
+        operand = {"exponent": unsigned(width_of(coding.exponent_count))}
     return data.StructLayout(
-        {
-            "address": unsigned(address_width),
-            "exponent": unsigned(width_of(exponent_count)),
-            "again": 1,
-            "end": 1,
-        }
+        {"address": unsigned(address_width), **operand, "again": 1, "add": 1, "end": 1}
     )
 
 

@@ -4,11 +4,11 @@ The second half of the contract between sw.golden and hw.  A `Folding` never cha
 words; the closed forms that turn spikes into counts are written here once, beside the names of the counters.
 
 A pass is one group of P output channels at one output position.  It costs one slot (clock) for every event of its
-window and one to hand over the accumulators, and at least `minimum_pass` slots, the time in which the fire units drain
-the previous group::
+window, and at least `minimum_pass` slots, the time in which the fire units drain the previous group::
 
-    slots(pass) = max(events(window) + 1, minimum_pass)
+    slots(pass) = max(events(window), minimum_pass)
 
+An event is a set bit of a multi-level code or a one-hot spike; in a layer that multiplies, any code but a silent one.
 A pool takes a beat a clock, a join sends one; sw.skips says how many beats wait before a join.
 """
 
@@ -19,11 +19,11 @@ import numpy as np
 from sw.network import INPUT, Layer, Network, NetworkError
 
 COUNTERS = (
-    "clocks",  # slots in which the layer works: events, hand-overs, waits for its own fire units; beats of joins, pools
+    "clocks",  # slots in which the layer works: events, waits for its own fire units; beats of joins, pools
     "accumulations",  # slots in which the lanes add
     "input_spikes",  # non-zero codes received
     "output_spikes",  # non-zero codes sent (0 for the readout)
-    "synaptic_operations",  # shift-and-adds, lanes without a channel not counted
+    "synaptic_operations",  # shift-and-adds or multiply-adds, lanes without a channel not counted
     "weight_reads",  # words of P weights
     "spike_reads",  # words of L codes; of pools and joins beats
     "spike_writes",  # words of L codes; of pools and joins beats
@@ -32,7 +32,7 @@ COUNTERS = (
 )
 
 # The window unit needs this many clocks to present the next window, whatever the folding.
-WINDOW_LATENCY = 4
+WINDOW_LATENCY = 3
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,6 +43,7 @@ class Folding:
         lanes: P, output channels that accumulate in parallel.
         fire_units: F, neurons that fire per clock; divides P and the output channels, codes per beat of the output.
         word_codes: L, input codes per word of the spike memory.
+        multiply: add weight * value of each code, by a multiplier in every lane, instead of shifts.
 
     A pool uses none of them, a join only fire_units, which are the codes per beat of all its sources.
     """
@@ -50,6 +51,7 @@ class Folding:
     lanes: int = 1
     fire_units: int = 1
     word_codes: int = 1
+    multiply: bool = False
 
     def check(self, network: Network, index: int) -> None:
         """Raise NetworkError when the folding does not suit layer `index` of `network`."""
@@ -65,6 +67,10 @@ class Folding:
                 )
         if layer.kind == "join":
             return
+        if not isinstance(self.multiply, bool):
+            raise NetworkError(
+                f"layer {index}: multiply must be true or false, not {self.multiply!r}"
+            )
         if self.lanes % self.fire_units or channels % self.fire_units:
             raise NetworkError(
                 f"layer {index}: fire_units {self.fire_units} must divide both the {self.lanes} lanes "
@@ -87,7 +93,7 @@ class Folding:
 
 def pass_slots(events: np.ndarray, folding: Folding) -> np.ndarray:
     """Slots of one pass over windows of so many events, int64."""
-    return np.maximum(events + 1, folding.minimum_pass)
+    return np.maximum(events, folding.minimum_pass)
 
 
 def sent_codes(network: Network, foldings: tuple["Folding", ...], index: int) -> int:

@@ -116,10 +116,13 @@ def run(
     return Trace(scores=scores, classes=scores.argmax(1), layers=tuple(traces))
 
 
-def window_events(network: Network, images: np.ndarray) -> tuple[np.ndarray | None, ...]:
+def window_events(
+    network: Network, images: np.ndarray, multiply: Sequence[int] = ()
+) -> tuple[np.ndarray | None, ...]:
     """Events in the window of every output position: int64 (batch, step, H, W) for each layer, None for pool, join.
 
-    What `sw.clocks` predicts from; no folding changes it.  Raises NetworkError when the images do not fit.
+    What `sw.clocks` predicts from.  multiply: layers that do; nothing else of a folding changes the events.
+    Raises NetworkError when the images do not fit.
     """
     codes = frames_of(network, images)
     trace = run(network, codes)
@@ -131,7 +134,8 @@ def window_events(network: Network, images: np.ndarray) -> tuple[np.ndarray | No
         source = network.sources(index)[0]
         read = codes if source == INPUT else trace.layers[source].codes
         assert read is not None
-        events = _events(network.codings[index], torch.from_numpy(read))
+        coding = network.codings[index]
+        events = _events(coding, torch.from_numpy(read), multiply=index in multiply)
         found.append(_window_sums(layer, events).numpy())
     return tuple(found)
 
@@ -294,9 +298,10 @@ def _count_synapses(
     layer = network.layers[index]
     channels = network.shapes[index + 1][0]
     groups = folding.group_count(channels)
-    events = _window_sums(layer, _events(network.codings[index], codes))
+    coding = network.codings[index]
+    events = _window_sums(layer, _events(coding, codes, multiply=folding.multiply))
     words = _word_counts(network, index, codes, folding.word_codes)
-    counts["clocks"] = groups * (events + 1).clamp(min=folding.minimum_pass).flatten(1).sum(1)
+    counts["clocks"] = groups * events.clamp(min=folding.minimum_pass).flatten(1).sum(1)
     counts["accumulations"] = groups * events.flatten(1).sum(1)
     spikes = _window_sums(layer, (codes != 0).sum(2))  # the events of one code share a read
     counts["weight_reads"] = groups * spikes.flatten(1).sum(1)
@@ -305,8 +310,10 @@ def _count_synapses(
     counts["spike_reads"] = groups * _window_sums(layer, words).flatten(1).sum(1)
 
 
-def _events(coding: Coding, codes: Tensor) -> Tensor:
+def _events(coding: Coding, codes: Tensor, *, multiply: bool = False) -> Tensor:
     """Events at every pixel, (batch, step, height, width)."""
+    if multiply:
+        return (codes != 0).sum(2)
     return torch.from_numpy(coding.event_counts)[codes.long()].sum(2)
 
 

@@ -274,3 +274,15 @@ def test_a_leak_of_the_scatter_is_a_multiplication() -> None:
     )
     difference = leaks.terms["operations"] - plain.terms["operations"]
     assert difference == pytest.approx([2 * 64 * 3.2, 0])
+
+
+def test_a_layer_that_multiplies() -> None:
+    """A code is one event whatever its value; each costs a multiply-accumulate and keeps one bit more."""
+    network = make_network()
+    image = np.zeros((1, 2, 4, 4), np.uint8)
+    image[0, 0, 1, 1] = 3
+    foldings = (replace(FOLDINGS[0], multiply=True), FOLDINGS[1])
+    trace = golden.run(network, image, foldings)
+    result = energy.energy(network, foldings, [layer.counters for layer in trace.layers])
+    # 9 windows x 1 event x 4 lanes; 4 bits times 2
+    assert result.terms["adds"][0] == pytest.approx(36 * (3.2 + 6 / 16))

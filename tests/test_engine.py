@@ -188,3 +188,22 @@ def test_slots_account_for_the_time_of_the_busiest_layer():
     first_rows = 2 * 5 * 8  # a code a clock, until the first window is complete
     after = seen.counters[1]["clocks"][-1]  # the readout's work on the last image
     assert slots < seen.clocks < slots + first_rows + after + 60
+
+
+@pytest.mark.parametrize("multiply", [False, True], ids=["shift", "multiply"])
+@pytest.mark.parametrize("bits", [1, 4, 8])
+def test_input_of_few_and_many_bits(bits, multiply):
+    """The first layer by set bits and by multipliers: the same spikes; a clock a code instead of a clock a bit."""
+    coding = Coding(kind="multi-level", levels=(1 << bits) - 1)
+    net = network(
+        [conv(rng, 2, 4, neuron=multi_level(3), padding=(1, 1)), dense(rng, 4, 3, (4, 4))],
+        (2, 4, 4),
+        coding=coding,
+    )
+    foldings = (Folding(lanes=2, word_codes=2, multiply=multiply), Folding(lanes=3))
+    batch = images(np.random.default_rng(bits), net, 4)
+    seen = engine.observe(net, foldings, batch, seed=bits, pause_in=0.2, pause_out=0.2)
+    engine.assert_equal_to_golden(net, foldings, batch, seen)
+    additions = seen.counters[0]["accumulations"]
+    reads = seen.counters[0]["weight_reads"]
+    assert (additions == reads) == (multiply or bits == 1)

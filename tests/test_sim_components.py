@@ -119,7 +119,7 @@ def passes_of(
     ("name", "index"), [("conv-odd", 1), ("spikes-in", 0), ("pooled", 2)], ids=str
 )
 def test_gather(name: str, index: int, tmp_path: Path) -> None:
-    """Every event of every window, in order, then one end: nothing for silent codes, nothing beyond the edges."""
+    """Every event of every window, in order, the last one marked; nothing for silent codes or beyond the edges."""
     network, foldings = support.configuration(name)
     frames = support.images(np.random.default_rng(8), network, 3)
     trace = golden.run(network, frames, foldings)
@@ -127,17 +127,22 @@ def test_gather(name: str, index: int, tmp_path: Path) -> None:
     layout = design.o.payload.shape()
     tokens, masks = [], []
     every_bit, end_only = (1 << layout.size) - 1, 1 << layout["end"].offset
+    nothing_to_add = end_only | 1 << layout["add"].offset
     codes = frames if index == 0 else trace.layers[index - 1].codes
     for image in codes:
         for events in passes_of(network, foldings, index, image):
             before = None
-            for address, exponent, code in events:
+            for left, (address, exponent, code) in zip(
+                reversed(range(len(events))), events, strict=True
+            ):
                 again = before == (code, address)
-                fields = {"address": address, "exponent": exponent, "again": again, "end": 0}
-                tokens.append(pack(layout, fields))
+                fields = {"address": address, "exponent": exponent, "again": again}
+                tokens.append(pack(layout, fields | {"add": 1, "end": left == 0}))
                 before = code, address
-            tokens.append(end_only)
-            masks += [every_bit] * len(events) + [end_only]
+            masks += [every_bit] * len(events)
+            if not events:
+                tokens.append(end_only)
+                masks.append(nothing_to_add)
     beats = {
         "i": layer_input(network, foldings, index, frames, trace),
         "o": tokens,
@@ -163,8 +168,9 @@ def test_accumulate(name: str, index: int, tmp_path: Path) -> None:
                 group * folding.lanes, min((group + 1) * folding.lanes, geometry.channels)
             )
             totals = dict.fromkeys(channels, 0)
+            tokens, silent = [], rng.choice([0.5, 1.0])
             for source in range(flat.shape[1]):
-                if rng.random() < 0.5:
+                if rng.random() < silent:
                     continue
                 exponent = int(rng.integers(geometry.coding.exponent_count))
                 address = group * flat.shape[1] + source
@@ -172,11 +178,14 @@ def test_accumulate(name: str, index: int, tmp_path: Path) -> None:
                 if exponent + 1 < geometry.coding.exponent_count and rng.random() < 0.5:
                     exponents.append(exponent + 1)
                 for again, e in enumerate(exponents):
-                    fields = {"address": address, "exponent": e, "again": again, "end": 0}
-                    sent.append(pack(token, fields))
+                    fields = {"address": address, "exponent": e, "again": again, "add": 1}
+                    tokens.append(fields | {"end": 0})
                     for channel in channels:
                         totals[channel] += int(flat[channel, source]) << e
-            sent.append(pack(token, {"address": 0, "exponent": 0, "again": 0, "end": 1}))
+            if not tokens or rng.random() < 0.2:  # an end that adds nothing
+                tokens.append({"address": 0, "exponent": 0, "again": 0, "add": 0, "end": 1})
+            tokens[-1]["end"] = 1
+            sent += [pack(token, fields) for fields in tokens]
             values = list(totals.values())
             for n in range(0, len(values), folding.fire_units):
                 received.append(pack(sums, values[n : n + folding.fire_units]))

@@ -19,6 +19,7 @@ capitals, T timesteps, P lanes, F fire units::
                   first layer: + T * codes * E(1000 words of one code)           as deep as the scatter's FIFO
                   a pool: (2 * beats in + beats out) * beat bits * R
     adds          SYNAPTIC_OPERATIONS * (E_add + shifted operand's bits * R)
+                  a layer that multiplies: E_mac instead of E_add, and the product's bits
     fire units    T * neurons * (exponents + 1, + 1 where T > 1, + 1 where that leaks) * E_add
                   + T * neurons * (accumulator + potential + theta + exponents * (potential + theta + code) bits) * R
                   readout: classes * (E_add + 2 * potential bits * R)            the highest score so far
@@ -100,6 +101,7 @@ def _engine_layer(
     lanes, units = foldings[index].lanes, foldings[index].fire_units
     add, bit = costs.add_pj, costs.register_bit_pj
     access = {name: costs.access_pj(m.depth, m.width) for name, m in size.memories.items()}
+    accumulate = costs.mac_pj if foldings[index].multiply else add
     operations, reads = count["synaptic_operations"], count["spike_reads"]
     spike_accesses = reads + count["spike_writes"]
     potential_accesses = count["potential_reads"] + count["potential_writes"]
@@ -139,7 +141,7 @@ def _engine_layer(
         "spikes": spike_accesses * access["spikes"] + reads * size.event_bits * bit,
         "census": census_accesses * access["census"] + size.census_reads * window_bits * bit,
         "streams": streams,
-        "adds": operations * (add + size.operand_bits * bit),
+        "adds": operations * (accumulate + size.operand_bits * bit),
         "fire units": fire_units,
         "addresses": (count["accumulations"] + spike_accesses + census_accesses + size.passes) * add
         + (count["accumulations"] + reads) * size.weight_address_bits * bit

@@ -6,6 +6,7 @@ These follow from the network and the folding alone; what depends on the spikes 
 import math
 from dataclasses import dataclass
 
+from sw.clocks import Rows
 from sw.folding import Folding, beat_codes, is_flat, pixel_codes
 from sw.network import Network
 
@@ -72,10 +73,13 @@ def sizes(network: Network, foldings: tuple[Folding, ...], index: int) -> Sizes:
     stride = [s * a for s, a in zip(layer.stride, layer.average, strict=True)]
     codes, steps, neurons = pixel_codes(network, index), network.timesteps, channels * out_h * out_w
     words = -(-codes // folding.word_codes)
-    rows = max(window[0], stride[0]) + stride[0]
+    rows = Rows.of(network, index, folding).ring
     groups = folding.group_count(channels)
     word_bits, count_bits = folding.word_codes * coding.code_width, words.bit_length()
     threshold_bits = 0 if layer.threshold is None else int(layer.threshold.max()).bit_length()
+    # A product needs a bit more than the largest shift; a code that is multiplied is one event.
+    operand_bits = coding.exponent_count - (0 if folding.multiply else 1)
+    event_bits = coding.code_width if folding.multiply else coding.exponent_count
     units, potential_bits = folding.fire_units, network.firing_width(index)
     memories = {
         "weights": Memory(groups * math.prod(kernel) * codes, folding.lanes * layer.weight_width),
@@ -98,12 +102,12 @@ def sizes(network: Network, foldings: tuple[Folding, ...], index: int) -> Sizes:
         census_reads=steps * out_h * columns,
         window=math.prod(window),
         word_bits=word_bits,
-        event_bits=folding.word_codes * coding.exponent_count,
+        event_bits=folding.word_codes * event_bits,
         count_bits=count_bits,
         accumulator_bits=bounds.accumulator_width,
         potential_bits=potential_bits,
         threshold_bits=threshold_bits,
-        operand_bits=min(layer.weight_width + coding.exponent_count - 1, bounds.accumulator_width),
+        operand_bits=min(layer.weight_width + operand_bits, bounds.accumulator_width),
         weight_address_bits=(memories["weights"].depth - 1).bit_length(),
         spike_address_bits=(memories["spikes"].depth - 1).bit_length(),
     )
