@@ -1,15 +1,18 @@
-"""The whole network: a chain of layers that work at the same time, each on its own part of an image."""
+"""The whole network: a graph of layers that work at the same time, each on its own part of an image."""
 
 from amaranth.hdl import *
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from sw.folding import Folding, check_foldings
-from sw.network import Network
+from sw.network import INPUT, Network
+from sw.skips import skip_depths
 
 from .counters import CounterSignature
-from .layer import Layer, PoolLayer
+from .fork import Fork
+from .layer import JoinLayer, Layer, PoolLayer
 from .loader import LOAD_LAYOUT, Loader
+from .spike import beat_layout
 
 
 class Accelerator(wiring.Component):
@@ -40,16 +43,18 @@ class Accelerator(wiring.Component):
         check_foldings(network, foldings)
         self.network, self.foldings = network, foldings
         self.counters, self.taps, self.loadable = counters, taps, tuple(loadable)
+        depths = skip_depths(network, foldings)
         self.layers = []
         for index, layer in enumerate(network.layers):
-            if layer.kind == "maxpool":
-                self.layers.append(PoolLayer(network, foldings, index, counters=counters))
+            if layer.kind == "join":
+                ahead = [depths[index, k] for k in range(len(network.sources(index)))]
+                made = JoinLayer(network, foldings, index, ahead, counters=counters)
+            elif layer.is_pool:
+                made = PoolLayer(network, foldings, index, counters=counters)
             else:
-                self.layers.append(
-                    Layer(
-                        network, foldings, index, counters=counters, loadable=index in self.loadable
-                    )
-                )
+                loads = index in self.loadable
+                made = Layer(network, foldings, index, counters=counters, loadable=loads)
+            self.layers.append(made)
         members = {
             "i": In(stream.Signature(unsigned(network.input_coding.code_width))),
             "o": Out(stream.Signature(self.layers[-1].o.payload.shape())),
@@ -68,12 +73,12 @@ class Accelerator(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
-        first = self.layers[0]
         allowed = Signal(init=1)
+        codes = stream.Signature(beat_layout(1, self.network.input_coding)).create()
         m.d.comb += [
-            first.i.payload[0].eq(self.i.payload),
-            first.i.valid.eq(self.i.valid & allowed),
-            self.i.ready.eq(first.i.ready & allowed),
+            codes.payload[0].eq(self.i.payload),
+            codes.valid.eq(self.i.valid & allowed),
+            self.i.ready.eq(codes.ready & allowed),
         ]
         for index, layer in enumerate(self.layers):
             m.submodules[f"layer{index}"] = layer
@@ -86,8 +91,9 @@ class Accelerator(wiring.Component):
                     tap.valid.eq(layer.o.valid & layer.o.ready),
                     tap.payload.eq(layer.o.payload),
                 ]
-        for before, after in zip(self.layers, self.layers[1:], strict=False):
-            wiring.connect(m, before=before.o, after=after.i)
+        self._send(m, INPUT, codes)
+        for index, layer in enumerate(self.layers[:-1]):
+            self._send(m, index, layer.o)
         wiring.connect(m, last=self.layers[-1].o, o=wiring.flipped(self.o))
 
         if self.loadable:
@@ -102,3 +108,21 @@ class Accelerator(wiring.Component):
                     memory.write_data.eq(loader.data),
                 ]
         return m
+
+    def _send(self, m, source, sent):
+        """Connect what layer `source`, or the network's input, sends with every layer that reads it."""
+        readers = [
+            self.layers[index].inputs[k]
+            for index in range(len(self.layers))
+            for k, read in enumerate(self.network.sources(index))
+            if read == source
+        ]
+        if len(readers) > 1:
+            name = "fork_input" if source == INPUT else f"fork{source}"
+            m.submodules[name] = fork = Fork(sent.payload.shape(), len(readers))
+            wiring.connect(m, sent=sent, fork=fork.i)
+            branches = fork.o
+        else:
+            branches = [sent]
+        for branch, reader in zip(branches, readers, strict=True):
+            wiring.connect(m, branch=branch, reader=reader)

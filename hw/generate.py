@@ -18,7 +18,7 @@ from amaranth.hdl import Shape
 from amaranth.lib import data, wiring
 
 from sw.files import write_json, write_text
-from sw.folding import Folding, beat_codes, check_foldings
+from sw.folding import Folding, check_foldings, sent_codes
 from sw.network import Network, NetworkError, load
 
 from .accelerator import Accelerator
@@ -125,13 +125,16 @@ def _describe_field(field: data.Field) -> dict[str, Any]:
 def _describe_layer(network: Network, foldings: tuple[Folding, ...], index: int) -> dict[str, Any]:
     layer, sent = network.layers[index], None
     if not network.is_readout(index):
+        coding = network.sent(index)
         sent = {
-            "code_width": network.codings[index + 1].code_width,
-            "beat_codes": beat_codes(network, foldings, index + 1),
+            "signed": coding is None,  # currents
+            "code_width": coding.code_width if coding else network.bounds(index).potential_width,
+            "beat_codes": sent_codes(network, foldings, index),
         }
     return {
         "kind": layer.kind,
-        "input_shape": list(network.shapes[index]),
+        "sources": list(network.sources(index)),
+        "input_shape": list(network.input_shape_of(index)),
         "output_shape": list(network.shapes[index + 1]),
         "weight_width": layer.weight_width if layer.weights is not None else None,
         "folding": asdict(foldings[index]),

@@ -24,9 +24,9 @@ class Fire(wiring.Component):
 
     def __init__(self, network: Network, index: int, potential: Potential):
         self.neuron = network.layers[index].neuron
-        self.temporal = network.timesteps > 1
         self.beat = potential.o.payload.shape()
         self.fire_units, self.width = potential.fire_units, potential.width
+        self.carries = potential.carries
         super().__init__(
             {
                 "i": In(stream.Signature(self.beat)),
@@ -49,7 +49,7 @@ class Fire(wiring.Component):
         valid, end = self.i.valid, self.i.p.end & self.i.p.final
         codes = [Const(0, coding.code_width) for _ in range(self.fire_units)]
         rests = [self.i.p.u[n] for n in range(self.fire_units)]
-        thresholds = [self.i.p.constants[n] for n in range(self.fire_units)]
+        thresholds = [self.i.p.thresholds[n] for n in range(self.fire_units)]
         for exponent in reversed(range(coding.exponent_count)):
             step = f"step_{exponent}"
             valid, end = (
@@ -78,7 +78,7 @@ class Fire(wiring.Component):
                 codes[n], rests[n], thresholds[n] = shown, after, kept
         m.d.comb += [self.o.valid.eq(valid), self.end.eq(end & valid & self.o.ready)]
         m.d.comb += Cat(self.o.p[n] for n in range(self.fire_units)).eq(Cat(codes))
-        if self.temporal:
+        if self.carries:
             m.d.comb += self.v_write.eq(valid & self.o.ready)
             for n in range(self.fire_units):
                 v = rests[n] + open_below
@@ -103,15 +103,7 @@ class Neuron(wiring.Component):
     """
 
     def __init__(self, network: Network, index: int, fire_units: int):
-        layer = network.layers[index]
-        thresholds = [int(theta) for theta in layer.threshold]
-        self.potential = Potential(
-            network,
-            index,
-            fire_units=fire_units,
-            constants=thresholds,
-            constant_width=max(thresholds).bit_length(),
-        )
+        self.potential = Potential(network, index, fire_units)
         self.fire = Fire(network, index, self.potential)
         super().__init__(
             {

@@ -1,4 +1,4 @@
-"""Max pooling: a comparator on spike codes between two layers, and one row of partial maxima."""
+"""Max and sum pooling: a comparator or an adder between two layers, and one row of partial results."""
 
 from amaranth.hdl import *
 from amaranth.lib import data, stream, wiring
@@ -8,32 +8,34 @@ from amaranth.lib.wiring import In, Out
 from sw.folding import Folding, beat_codes
 from sw.network import Network
 
-from .spike import beat_layout, width_of
+from .modulo import Modulo
+from .spike import beat_layout, expand, width_of
 
 
-class MaxPool(wiring.Component):
-    """The largest code of every p_h x p_w block; rows and columns left over are dropped.
+class Pool(wiring.Component):
+    """The largest code, or the sum of the values, of every p_h x p_w block; rows and columns left over are dropped.
 
     One beat a clock; a block's code leaves two clocks after its last beat.
 
     Members
         i: beats of F codes in raster order (in); o: beats of the pooled map (out)
-        received, sent: a beat was taken or given (out); end_in, end_out: it was the image's last (out)
-        read, written: words of partial maxima (out, for the counters)
+        received: a beat was taken (out); end_in, end_out: it was the image's last (out)
+        read, written: words of partial results (out, for the counters)
     """
 
     def __init__(self, network: Network, foldings: tuple[Folding, ...], index: int):
-        self.coding = network.codings[index]
+        self.coding, self.sent = network.codings[index], network.sent(index)
         self.beat = beat_codes(network, foldings, index)
+        self.sums = network.layers[index].kind == "sumpool"
         self.pool = network.layers[index].pool
         self.frames = network.timesteps
-        self.map, self.output = network.shapes[index][1:], network.shapes[index + 1][1:]
-        self.channel_beats = network.shapes[index][0] // self.beat
-        layout = beat_layout(self.beat, self.coding)
+        channels, *self.map = network.input_shape_of(index)
+        self.output = network.shapes[index + 1][1:]
+        self.channel_beats = channels // self.beat
         super().__init__(
             {
-                "i": In(stream.Signature(layout)),
-                "o": Out(stream.Signature(layout)),
+                "i": In(stream.Signature(beat_layout(self.beat, self.coding))),
+                "o": Out(stream.Signature(beat_layout(self.beat, self.sent))),
                 "received": Out(1),
                 "end_in": Out(1),
                 "end_out": Out(1),
@@ -45,12 +47,12 @@ class MaxPool(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         (p_h, p_w), (height, width), (out_h, out_w) = self.pool, self.map, self.output
-        layout = self.i.payload.shape()
+        layout = self.o.payload.shape()
         depth = out_w * self.channel_beats
         m.submodules.partial = memory = Memory(shape=layout, depth=depth, init=[])
         write, read = memory.write_port(), memory.read_port()
 
-        # Stage 1: where does the beat stand?  The memory reads the block's maximum so far.
+        # Stage 1: where does the beat stand?  The memory reads the block's result so far.
         move = Signal()
         accept = Signal()
         m.d.comb += [
@@ -59,12 +61,12 @@ class MaxPool(wiring.Component):
             accept.eq(self.i.valid & move),
             self.received.eq(accept),
         ]
-        channel = _counter(m, accept, self.channel_beats)
-        sub_x = _counter(m, channel.wrap, p_w)
-        x = _counter(m, channel.wrap, width)
-        sub_y = _counter(m, x.wrap, p_h)
-        y = _counter(m, x.wrap, height)
-        frame = _counter(m, y.wrap, self.frames)
+        channel = Modulo(m, accept, self.channel_beats)
+        sub_x = Modulo(m, channel.wrap, p_w)
+        x = Modulo(m, channel.wrap, width)
+        sub_y = Modulo(m, x.wrap, p_h)
+        y = Modulo(m, x.wrap, height)
+        frame = Modulo(m, y.wrap, self.frames)
         address, block_base = Signal(width_of(depth)), Signal(width_of(depth + self.channel_beats))
         with m.If(sub_x.wrap):
             m.d.sync += block_base.eq(block_base + self.channel_beats)
@@ -84,10 +86,10 @@ class MaxPool(wiring.Component):
             self.end_in.eq(frame.wrap),
         ]
 
-        # Stage 2: compare; the result is a partial maximum to store, or the block's code to send.
+        # Stage 2: compare or add; the result is a partial one to store, or the block's code to send.
         stage = Signal(
             data.StructLayout(
-                {"codes": layout, "address": len(address), "first": 1, "last": 1, "end": 1}
+                {"codes": self.i.payload.shape(), "address": len(address), "first": 1, "last": 1, "end": 1}
             )
         )
         stage_valid, stale = Signal(), Signal()
@@ -114,8 +116,12 @@ class MaxPool(wiring.Component):
         result = Signal(layout)
         for n in range(self.beat):
             partial = Mux(stale, forward[n], read.data[n])
-            larger = (stage.codes[n] > partial) | stage.first
-            m.d.comb += result[n].eq(Mux(larger, stage.codes[n], partial))
+            code = stage.codes[n]
+            if self.sums:
+                value = expand(code, self.coding)
+                m.d.comb += result[n].eq(value + Mux(stage.first, 0, partial))
+            else:
+                m.d.comb += result[n].eq(Mux((code > partial) | stage.first, code, partial))
         finishing = Signal()
         m.d.comb += [
             write.addr.eq(stage.address),
@@ -131,14 +137,3 @@ class MaxPool(wiring.Component):
                 finishing.eq(stage.end),
             ]
         return m
-
-
-class _counter:
-    """A modulo counter: `value`, and `wrap`, high in the clock in which it returns to zero."""
-
-    def __init__(self, m, step, count):
-        self.value = Signal(range(max(2, count)))
-        self.wrap = Signal()
-        m.d.comb += self.wrap.eq(step & (self.value == count - 1))
-        with m.If(step):
-            m.d.sync += self.value.eq(Mux(self.value == count - 1, 0, self.value + 1))

@@ -1,5 +1,6 @@
 """From a sum of synaptic operations to a potential: bias, leak, and the memory that T > 1 needs."""
 
+import numpy as np
 from amaranth.hdl import *
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.memory import Memory
@@ -13,52 +14,55 @@ from .macros import NAME
 class Potential(wiring.Component):
     """U = leak(V) + accumulator + bias, two clocks after the accumulator, one beat of F neurons a clock.
 
-    At T = 1 there is no memory.  At T > 1 it holds one V a neuron, read for every timestep but the first and written
-    for every one but the last; a beat waits while the V that it needs is still on its way back.
+    A memory holds one V a neuron, where the layer carries it over timesteps: read for every timestep but the first and
+    written for every one but the last; a beat waits while the V that it needs is still on its way back.  A layer that
+    sends currents carries nothing, and at T = 1 there is nothing to carry.
 
     Members
-        i: F accumulators (in); o: stream of {u, constants, position, first, last} (out): the potentials, the neuron
-            constants of these channels, and whether this is the first or last timestep, the last beat of a timestep
+        i: F accumulators (in); o: stream of {u, thresholds, final, end} (out): the potentials, the thresholds of these
+            channels, and whether this is the last timestep, the last beat of a timestep
         v, v_write: potentials to store, in the order of the beats (in)
         read, written: a word was read or written (out, for the counters)
     """
 
-    def __init__(
-        self,
-        network: Network,
-        index: int,
-        *,
-        fire_units: int,
-        constants: list[int],
-        constant_width: int,
-    ):
+    def __init__(self, network: Network, index: int, fire_units: int):
         self.layer: Layer = network.layers[index]
         self.name = f"layer{index}.constants"
-        self.frames = network.timesteps
-        self.constants, self.fire_units = constants, fire_units
+        self.frames, self.fire_units = network.timesteps, fire_units
+        sums_up = self.layer.neuron is not None or network.is_readout(index)
+        self.carries = self.frames > 1 and sums_up
         channels, height, width = network.shapes[index + 1]
         self.channel_beats = channels // fire_units
         self.frame_beats = self.channel_beats * height * width
-        bounds = network.bounds(index)
         self.width = network.firing_width(index)
-        self.bias_adjust = 1 if self.layer.neuron and self.layer.neuron.boundary == "open" else 0
+
+        nothing = np.zeros(channels, np.int64)
+        bias = nothing if self.layer.bias is None else self.layer.bias
+        thresholds = nothing if self.layer.threshold is None else self.layer.threshold
+        if self.layer.neuron is not None and self.layer.neuron.boundary == "open":
+            bias = bias - 1
+        self.bias, self.thresholds = bias.tolist(), thresholds.tolist()
+        threshold_width = max(self.thresholds).bit_length()
+        self.constant_layout = data.ArrayLayout(
+            data.StructLayout(
+                {"bias": signed(self.width), "threshold": unsigned(threshold_width)}
+            ),
+            fire_units,
+        )
         beat = data.StructLayout(
             {
                 "u": data.ArrayLayout(signed(self.width), fire_units),
-                "constants": data.ArrayLayout(unsigned(constant_width), fire_units),
+                "thresholds": data.ArrayLayout(unsigned(threshold_width), fire_units),
                 "final": 1,  # last timestep
                 "end": 1,  # last beat of the timestep
             }
         )
-        self.constant_layout = data.ArrayLayout(
-            data.StructLayout({"bias": signed(self.width), "constant": unsigned(constant_width)}),
-            fire_units,
+        accumulators = data.ArrayLayout(
+            signed(network.bounds(index).accumulator_width), fire_units
         )
         super().__init__(
             {
-                "i": In(
-                    stream.Signature(data.ArrayLayout(signed(bounds.accumulator_width), fire_units))
-                ),
+                "i": In(stream.Signature(accumulators)),
                 "o": Out(stream.Signature(beat)),
                 "v": In(data.ArrayLayout(signed(self.width), fire_units)),
                 "v_write": In(1),
@@ -89,18 +93,11 @@ class Potential(wiring.Component):
         # Stage 1: the memories read.
         waiting = Signal(self.i.payload.shape())
         waiting_valid, waiting_end, waiting_final = Signal(), Signal(), Signal()
-        init = []
-        for beat in range(self.channel_beats):
-            row = range(beat * self.fire_units, (beat + 1) * self.fire_units)
-            init.append(
-                [
-                    {
-                        "bias": int(self.layer.bias[c]) - self.bias_adjust,
-                        "constant": self.constants[c],
-                    }
-                    for c in row
-                ]
-            )
+        pairs = [
+            {"bias": bias, "threshold": threshold}
+            for bias, threshold in zip(self.bias, self.thresholds, strict=True)
+        ]
+        init = [pairs[c : c + self.fire_units] for c in range(0, len(pairs), self.fire_units)]
         # Yosys would spend a LUT on every 16 bits; deep enough, they are better off in block RAM.
         blocks = getattr(platform, "family", None) == "iCE40" and self.channel_beats >= 32
         m.submodules.constants = memory = Memory(
@@ -119,7 +116,7 @@ class Potential(wiring.Component):
                 waiting_final.eq(final),
             ]
 
-        if self.frames == 1:
+        if not self.carries:
             previous = [0 for _ in units]
             m.d.comb += self.i.ready.eq(move)
         else:
@@ -136,7 +133,7 @@ class Potential(wiring.Component):
                 total = previous[n] + waiting[n] + constants.data[n].bias
                 m.d.sync += [
                     self.o.p.u[n].eq(total),
-                    self.o.p.constants[n].eq(constants.data[n].constant),
+                    self.o.p.thresholds[n].eq(constants.data[n].threshold),
                 ]
         return m
 

@@ -19,11 +19,8 @@ class Readout(wiring.Component):
     """
 
     def __init__(self, network: Network, index: int):
-        self.potential = Potential(
-            network, index, fire_units=1, constants=[0] * network.class_count, constant_width=0
-        )
+        self.potential = Potential(network, index, fire_units=1)
         self.class_count = network.class_count
-        self.temporal = network.timesteps > 1
         super().__init__(
             {
                 "i": In(stream.Signature(self.potential.i.payload.shape())),
@@ -47,7 +44,7 @@ class Readout(wiring.Component):
         m.d.comb += [
             potential.o.ready.eq(move),
             potential.v[0].eq(score),
-            potential.v_write.eq(take & self.temporal),
+            potential.v_write.eq(take & potential.carries),
             self.end.eq(take & potential.o.p.final & potential.o.p.end),
             self.read.eq(potential.read),
             self.written.eq(potential.written),

@@ -4,7 +4,7 @@ from amaranth.hdl import *
 from amaranth.lib import data
 from amaranth.utils import ceil_log2
 
-from sw.network import Coding
+from sw.network import Coding, Network
 
 
 def width_of(count):
@@ -37,6 +37,14 @@ def first_set(bits):
 def beat_layout(codes, coding: Coding):
     """One beat of a spike stream: `codes` codes, the lowest channel first."""
     return data.ArrayLayout(unsigned(coding.code_width), codes)
+
+
+def sent_layout(network: Network, index, codes):
+    """One beat of what layer `index` sends, or of the network's input: `codes` codes, or as many currents."""
+    coding = network.sent(index)
+    if coding is not None:
+        return beat_layout(codes, coding)
+    return data.ArrayLayout(signed(network.bounds(index).potential_width), codes)
 
 
 def item_layout(word_codes, coding: Coding, index_count, base_width):

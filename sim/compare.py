@@ -26,7 +26,7 @@ class Mismatch:
 
 
 def stream_of(codes: np.ndarray) -> np.ndarray:
-    """Spike codes (batch, step, C, H, W) in stream order, (batch, step * H * W * C): row, column, channel."""
+    """Codes or currents (batch, step, C, H, W) in stream order, (batch, step * H * W * C): row, column, channel."""
     return codes.transpose(0, 1, 3, 4, 2).reshape(len(codes), -1)
 
 
@@ -56,16 +56,17 @@ def _compare_streams(
     network: Network, trace: "Trace", records: Records, image: int
 ) -> Difference | None:
     for index, (layer, stream) in enumerate(zip(trace.layers, records.streams, strict=True)):
-        if layer.codes is None or stream is None:
+        sent, what = (layer.codes, "spike") if layer.codes is not None else (layer.currents, "current")
+        if sent is None or stream is None:
             continue
-        expected, got = stream_of(layer.codes[image : image + 1])[0], stream[image]
+        expected, got = stream_of(sent[image : image + 1])[0], stream[image]
         wrong = np.flatnonzero(expected != got)
         if wrong.size:
             at = int(wrong[0])
             c, h, w = network.shapes[index + 1]
             step, y, x, channel = np.unravel_index(at, (network.timesteps, h, w, c))
             place = (
-                f"layer {index} ({network.layers[index].kind}), spike {at} of its stream "
+                f"layer {index} ({network.layers[index].kind}), {what} {at} of its stream "
                 f"(step {step}, row {y}, column {x}, channel {channel})"
             )
             return place, expected[at], got[at]

@@ -13,7 +13,7 @@ from hw.layer import Layer
 from hw.weights import load_image
 from hw.window import Window
 from sw import golden
-from sw.folding import COUNTERS, Folding, beat_codes
+from sw.folding import COUNTERS, Folding, sent_codes
 from sw.network import Network
 
 WATCHDOG = 400_000
@@ -21,7 +21,8 @@ WATCHDOG = 400_000
 
 @dataclass
 class Observation:
-    """What came out: scores in class order, argmax, the codes of every layer, the counts of every layer and counter."""
+    """What came out: scores in class order, argmax, codes or currents of every layer, the counts of every layer and
+    counter."""
 
     scores: list[int] = field(default_factory=list)
     classes: list[int] = field(default_factory=list)
@@ -84,10 +85,12 @@ def observe(
             for n in range(count - 1):
                 valid, payload = next(values), next(values)
                 if valid:
-                    width = network.codings[n + 1].code_width
-                    beat = beat_codes(network, foldings, n + 1)
-                    for k in range(beat):
-                        seen.streams[n].append(payload >> (k * width) & ((1 << width) - 1))
+                    coding = network.sent(n)
+                    width = coding.code_width if coding else network.bounds(n).potential_width
+                    for k in range(sent_codes(network, foldings, n)):
+                        value = payload >> (k * width) & ((1 << width) - 1)
+                        negative = coding is None and value >> (width - 1)
+                        seen.streams[n].append(value - (1 << width) if negative else value)
             for n in range(count):
                 done = [next(values) for _ in GROUPS]
                 now = dict(zip(COUNTERS, values, strict=False))
@@ -132,10 +135,11 @@ def assert_equal_to_golden(
     """Every layer's spikes, every score, class and counter."""
     trace = golden.run(network, images, foldings)
     for index, stream in enumerate(seen.streams):
-        codes = trace.layers[index].codes
-        assert codes is not None
-        expected = codes.transpose(0, 1, 3, 4, 2).reshape(-1).tolist()
-        assert stream == expected, f"spikes of layer {index}"
+        layer = trace.layers[index]
+        sent = layer.codes if layer.codes is not None else layer.currents
+        assert sent is not None
+        expected = sent.transpose(0, 1, 3, 4, 2).reshape(-1).tolist()
+        assert stream == expected, f"stream of layer {index}"
     assert seen.scores == trace.scores.reshape(-1).tolist()
     assert seen.classes == trace.classes.tolist()
     for index, counters in enumerate(seen.counters):

@@ -142,6 +142,25 @@ def images(rng: np.random.Generator, net: Network, count: int) -> np.ndarray:
     return frames
 
 
+def fire(neuron, v: int, current: int, theta: int) -> tuple[int, int]:
+    """(code, V after reset) of one neuron, from the definition."""
+    u = neuron.decay(v) + current
+    fits = (
+        (lambda level: u >= level * theta)
+        if neuron.boundary == "closed"
+        else (lambda level: u > level * theta)
+    )
+    if neuron.kind == "multi-level":
+        code = sum(fits(level) for level in range(1, neuron.levels + 1))
+        value = code
+    else:
+        code = sum(fits(1 << lane) for lane in range(neuron.levels))
+        value = 1 << (code - 1) if code else 0
+    if not code:
+        return 0, u
+    return code, 0 if neuron.reset == "hard" else u - value * theta
+
+
 # ------------------------------------------------------------------------------------------- configurations
 
 

@@ -9,7 +9,7 @@ import support
 from hw.accelerator import Accelerator
 from hw.geometry import Geometry
 from hw.layer import Layer
-from hw.pool import MaxPool
+from hw.pool import Pool
 from hw.weights import weight_words
 from sw import golden
 from sw.energy.sizes import pool_memory, sizes
@@ -23,7 +23,7 @@ def test_memories_are_those_of_the_hardware(name: str) -> None:
     network, foldings = support.configuration(name)
     for index, layer in enumerate(network.layers):
         if layer.kind == "maxpool":
-            pool = MaxPool(network, foldings, index)
+            pool = Pool(network, foldings, index)
             Fragment.get(pool, None)
             memory = pool_memory(network, foldings, index)
             assert memory.depth == pool.output[1] * pool.channel_beats

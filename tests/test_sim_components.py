@@ -14,7 +14,7 @@ from hw.geometry import Geometry
 from hw.lanes import Lanes
 from hw.neuron import Neuron
 from hw.packer import Packer
-from hw.pool import MaxPool
+from hw.pool import Pool
 from hw.queue import Queue
 from hw.readout import Readout
 from hw.scanner import Scanner
@@ -209,25 +209,6 @@ def accumulators(network: Network, index: int, count: int) -> np.ndarray:
     return sums
 
 
-def fire(neuron, v: int, current: int, theta: int) -> tuple[int, int]:
-    """(code, V after reset) of one neuron, from the definition."""
-    u = neuron.decay(v) + current
-    fits = (
-        (lambda level: u >= level * theta)
-        if neuron.boundary == "closed"
-        else (lambda level: u > level * theta)
-    )
-    if neuron.kind == "multi-level":
-        code = sum(fits(level) for level in range(1, neuron.levels + 1))
-        value = code
-    else:
-        code = sum(fits(1 << lane) for lane in range(neuron.levels))
-        value = 1 << (code - 1) if code else 0
-    if not code:
-        return 0, u
-    return code, 0 if neuron.reset == "hard" else u - value * theta
-
-
 NEURONS = [
     ("conv-odd", 0),
     ("strided", 0),
@@ -251,7 +232,7 @@ def test_neuron(name: str, index: int, tmp_path: Path) -> None:
         for step in range(network.timesteps):
             place = (at[0], step, *at[1:])
             current = int(sums[place] + layer.bias[channel])
-            codes[place], v = fire(layer.neuron, v, current, int(layer.threshold[channel]))
+            codes[place], v = support.fire(layer.neuron, v, current, int(layer.threshold[channel]))
     for row in sums.reshape(-1, units).tolist():
         sent.append(pack(design.i.payload.shape(), row))
     width = layer.neuron.coding.code_width
@@ -290,7 +271,7 @@ def test_pool(tmp_path: Path) -> None:
             pooled[..., y, x] = block.max(axis=(3, 4))
     units, code_width = foldings[0].fire_units, network.codings[1].code_width
     beats = {"i": beats_of(codes, units, code_width), "o": beats_of(pooled, units, code_width)}
-    cosimulate(MaxPool(network, foldings, 1), "bench_stream", beats, tmp_path)
+    cosimulate(Pool(network, foldings, 1), "bench_stream", beats, tmp_path)
 
 
 def test_packer(tmp_path: Path) -> None:
