@@ -37,7 +37,10 @@ class Geometry:
     @classmethod
     def of(cls, network: Network, foldings: tuple[Folding, ...], index: int) -> "Geometry":
         layer, folding = network.layers[index], foldings[index]
-        (c, h, w), (channels, out_h, out_w) = network.input_shape_of(index), network.shapes[index + 1]
+        (c, h, w), (channels, out_h, out_w) = (
+            network.input_shape_of(index),
+            network.shapes[index + 1],
+        )
         flat = is_flat(layer)
         kernel = (1, 1) if flat else layer.kernel
         average = layer.average

@@ -5,7 +5,7 @@ from amaranth.lib import data, stream, wiring
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 
-from sw.network import Coding, Network
+from sw.network import Network
 
 from .modulo import Modulo
 from .spike import expand, sent_layout
@@ -89,7 +89,10 @@ class Join(wiring.Component):
         port = memory.read_port()
         m.d.comb += [port.addr.eq(channel), port.en.eq(self.taken)]
         return [
-            [port.data[n][f"source_{k}"] if k in by_source else None for n in range(self.fire_units)]
+            [
+                port.data[n][f"source_{k}"] if k in by_source else None
+                for n in range(self.fire_units)
+            ]
             for k in range(len(self.scales))
         ]
 

@@ -237,7 +237,9 @@ class JoinLayer(wiring.Component):
         m.d.comb += [
             counters.add_input_spikes.eq(
                 sum(
-                    spikes_sent(getattr(join, f"i{k}")) for k, is_code in enumerate(self.codes) if is_code
+                    spikes_sent(getattr(join, f"i{k}"))
+                    for k, is_code in enumerate(self.codes)
+                    if is_code
                 )
             ),
             counters.add_spike_writes.eq(Mux(join.taken, stored, 0)),

@@ -89,7 +89,13 @@ class Pool(wiring.Component):
         # Stage 2: compare or add; the result is a partial one to store, or the block's code to send.
         stage = Signal(
             data.StructLayout(
-                {"codes": self.i.payload.shape(), "address": len(address), "first": 1, "last": 1, "end": 1}
+                {
+                    "codes": self.i.payload.shape(),
+                    "address": len(address),
+                    "first": 1,
+                    "last": 1,
+                    "end": 1,
+                }
             )
         )
         stage_valid, stale = Signal(), Signal()

@@ -44,9 +44,7 @@ class Potential(wiring.Component):
         self.bias, self.thresholds = bias.tolist(), thresholds.tolist()
         threshold_width = max(self.thresholds).bit_length()
         self.constant_layout = data.ArrayLayout(
-            data.StructLayout(
-                {"bias": signed(self.width), "threshold": unsigned(threshold_width)}
-            ),
+            data.StructLayout({"bias": signed(self.width), "threshold": unsigned(threshold_width)}),
             fire_units,
         )
         beat = data.StructLayout(
@@ -57,9 +55,7 @@ class Potential(wiring.Component):
                 "end": 1,  # last beat of the timestep
             }
         )
-        accumulators = data.ArrayLayout(
-            signed(network.bounds(index).accumulator_width), fire_units
-        )
+        accumulators = data.ArrayLayout(signed(network.bounds(index).accumulator_width), fire_units)
         super().__init__(
             {
                 "i": In(stream.Signature(accumulators)),

@@ -51,9 +51,7 @@ class MemoryQueue(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         words = self.depth - 1
-        m.submodules.memory = memory = Memory(
-            shape=self.i.payload.shape(), depth=words, init=[]
-        )
+        m.submodules.memory = memory = Memory(shape=self.i.payload.shape(), depth=words, init=[])
         write, read = memory.write_port(), memory.read_port()
         stored = Signal(range(words + 1))
         m.d.comb += [

@@ -56,7 +56,9 @@ def _compare_streams(
     network: Network, trace: "Trace", records: Records, image: int
 ) -> Difference | None:
     for index, (layer, stream) in enumerate(zip(trace.layers, records.streams, strict=True)):
-        sent, what = (layer.codes, "spike") if layer.codes is not None else (layer.currents, "current")
+        sent, what = (
+            (layer.codes, "spike") if layer.codes is not None else (layer.currents, "current")
+        )
         if sent is None or stream is None:
             continue
         expected, got = stream_of(sent[image : image + 1])[0], stream[image]

@@ -154,7 +154,9 @@ def pooled(b: Builder, x: int) -> int:
     if size[0] % 2 or size[1] % 2:  # a pool drops the rows that a stride rounds up to
         return sew(b, x)
     main = b.conv(x, c, stride=2)
-    return b.join(main, b.conv(b.pool(x, kind), c, kernel=1), fires=b.rng.random() < 0.5, biased=False)
+    return b.join(
+        main, b.conv(b.pool(x, kind), c, kernel=1), fires=b.rng.random() < 0.5, biased=False
+    )
 
 
 def membrane(b: Builder, x: int) -> int:
@@ -188,7 +190,11 @@ BLOCKS: tuple[Callable[[Builder, int], int], ...] = (
 def random_graph(seed: int, *blocks: Callable[[Builder, int], int]) -> Network:
     """A network of these blocks, or of up to three random ones, behind a convolution or right at the input."""
     b = Builder(seed)
-    x = INPUT if b.rng.random() < 0.2 and b.coding != PIXELS else b.conv(INPUT, b.rng.choice([2, 4]))
+    x = (
+        INPUT
+        if b.rng.random() < 0.2 and b.coding != PIXELS
+        else b.conv(INPUT, b.rng.choice([2, 4]))
+    )
     for block in blocks or b.rng.choices(BLOCKS, k=b.rng.randint(1, 3)):
         x = block(b, x)
     return b.finish(x)

@@ -33,7 +33,6 @@ def exchange(
     own, or with that of `pauses` (1 is for ever).  Raises AssertionError when other than `counts` beats come, or when a
     beat changes before it was accepted.
     """
-    print(f"seed {seed}")
     rng = random.Random(seed)
     pause = {name: 0.8 * rng.random() for name in (*sent, *counts)} | dict(pauses or {})
     ports = {name: _port(dut, name) for name in pause}

@@ -7,21 +7,11 @@ import numpy as np
 import pytest
 
 import engine
-from support import conv, dense, images, maxpool, multi_level, network, one_hot
+import graphs
+from graphs import random_neuron
+from support import conv, dense, images, maxpool, multi_level, network
 from sw.folding import Folding, beat_codes
-from sw.network import Coding, Layer, Network, Neuron
-
-
-def random_neuron(rng: random.Random, timesteps: int) -> Neuron:
-    leak = rng.choice(["none", "retain", "shift"]) if timesteps > 1 else "none"
-    options = {
-        "leak": leak,
-        "leak_shift": 0 if leak == "none" else rng.randint(1, 4),
-        "boundary": rng.choice(["open", "closed"]),
-    }
-    if rng.random() < 0.5:
-        return multi_level(rng.randint(1, 7), **options)
-    return one_hot(rng.randint(1, 4), reset=rng.choice(["soft", "hard"]), **options)
+from sw.network import Coding, Layer, Network
 
 
 def random_network(seed: int) -> Network:
@@ -101,6 +91,26 @@ def test_equals_golden(seed):
     batch[0], batch[1] = 0, net.input_coding.levels  # no spikes at all, and all of them
     seen = engine.observe(net, foldings, batch, seed=seed, **pauses)
     engine.assert_equal_to_golden(net, foldings, batch, seen)
+
+
+def run_graph(seed: int, net: Network) -> None:
+    foldings = graphs.random_foldings(seed, net)
+    rng = random.Random(seed)
+    pauses = {"pause_in": rng.choice([0, 0.5]), "pause_out": rng.choice([0, 0.5])}
+    batch = images(np.random.default_rng(seed + 1), net, 3)
+    seen = engine.observe(net, foldings, batch, seed=seed, **pauses)
+    engine.assert_equal_to_golden(net, foldings, batch, seen)
+
+
+@pytest.mark.parametrize("block", graphs.BLOCKS, ids=lambda block: block.__name__)
+def test_block_equals_golden(block):
+    """Residual blocks of every kind: all streams, currents too, and all counters."""
+    run_graph(1, graphs.random_graph(1, block))
+
+
+@pytest.mark.parametrize("seed", range(20, 24))
+def test_graph_equals_golden(seed):
+    run_graph(seed, graphs.random_graph(seed))
 
 
 @pytest.mark.parametrize("boundary", ["open", "closed"])

@@ -16,7 +16,7 @@ FULL_SPEED = {"i": 0.0, "o": 0.0}
 def test_fork(readers: int, seed: int) -> None:
     outputs = dict.fromkeys([f"o.{n}" for n in range(readers)], len(BEATS))
     seen = exchange(Fork(unsigned(10), readers), {"i": BEATS}, outputs, seed=seed)
-    assert seen.received == {name: BEATS for name in outputs}
+    assert seen.received == dict.fromkeys(outputs, BEATS)
 
 
 def test_readers_of_a_fork_do_not_wait_for_each_other() -> None:
