@@ -6,11 +6,11 @@ from amaranth.lib.wiring import In, Out
 
 from sw.folding import Folding, check_foldings
 from sw.network import INPUT, Network
-from sw.skips import skip_depths
 
 from .counters import CounterSignature
 from .fork import Fork
-from .layer import JoinLayer, Layer, PoolLayer
+from .join_layer import JoinLayer
+from .layer import Layer, PoolLayer
 from .loader import LOAD_LAYOUT, Loader
 from .spike import beat_layout
 
@@ -43,18 +43,10 @@ class Accelerator(wiring.Component):
         check_foldings(network, foldings)
         self.network, self.foldings = network, foldings
         self.counters, self.taps, self.loadable = counters, taps, tuple(loadable)
-        depths = skip_depths(network, foldings)
-        self.layers = []
-        for index, layer in enumerate(network.layers):
-            if layer.kind == "join":
-                ahead = [depths[index, k] for k in range(len(network.sources(index)))]
-                made = JoinLayer(network, foldings, index, ahead, counters=counters)
-            elif layer.is_pool:
-                made = PoolLayer(network, foldings, index, counters=counters)
-            else:
-                loads = index in self.loadable
-                made = Layer(network, foldings, index, counters=counters, loadable=loads)
-            self.layers.append(made)
+        self.layers = [
+            make_layer(network, foldings, n, counters=counters, loadable=n in self.loadable)
+            for n in range(len(network.layers))
+        ]
         members = {
             "i": In(stream.Signature(unsigned(network.input_coding.code_width))),
             "o": Out(stream.Signature(self.layers[-1].o.payload.shape())),
@@ -126,3 +118,20 @@ class Accelerator(wiring.Component):
             branches = [sent]
         for branch, reader in zip(branches, readers, strict=True):
             wiring.connect(m, branch=branch, reader=reader)
+
+
+def make_layer(
+    network: Network,
+    foldings: tuple[Folding, ...],
+    index: int,
+    *,
+    counters: bool = True,
+    loadable: bool = False,
+):
+    """The component of layer `index`."""
+    layer = network.layers[index]
+    if layer.kind == "join":
+        return JoinLayer(network, foldings, index, counters=counters)
+    if layer.is_pool:
+        return PoolLayer(network, foldings, index, counters=counters)
+    return Layer(network, foldings, index, counters=counters, loadable=loadable)

@@ -59,3 +59,18 @@ class Counters(wiring.Component):
                 with m.If(active):
                     m.d.sync += count.eq(Mux(fresh, 0, count) + add)
         return m
+
+
+def spikes_sent(o):
+    """Codes that are not silent in the beat that moves on stream `o` in this clock."""
+    return Mux(o.valid & o.ready, sum(code.any() for code in o.payload), 0)
+
+
+def every(m, strobe, count):
+    """High in every `count`-th clock in which `strobe` is high."""
+    if count == 1:
+        return strobe
+    seen = Signal(range(count))
+    with m.If(strobe):
+        m.d.sync += seen.eq(Mux(seen == count - 1, 0, seen + 1))
+    return strobe & (seen == count - 1)

@@ -7,6 +7,7 @@ from amaranth.lib.wiring import In, Out
 
 from sw.network import Network
 
+from .macros import NAME
 from .modulo import Modulo
 from .spike import expand, sent_layout
 
@@ -25,7 +26,7 @@ class Join(wiring.Component):
     """
 
     def __init__(self, network: Network, index: int, fire_units: int):
-        layer = network.layers[index]
+        layer, self.name = network.layers[index], f"layer{index}.scales"
         self.fire_units, self.frames = fire_units, network.timesteps
         self.codings = [network.sent(source) for source in network.sources(index)]
         self.scales = [layer.scale(k) for k in range(len(self.codings))]
@@ -85,7 +86,9 @@ class Join(wiring.Component):
             for c in range(self.channel_beats * self.fire_units)
         ]
         init = [rows[c : c + self.fire_units] for c in range(0, len(rows), self.fire_units)]
-        m.submodules.scales = memory = Memory(shape=layout, depth=self.channel_beats, init=init)
+        m.submodules.scales = memory = Memory(
+            shape=layout, depth=self.channel_beats, init=init, attrs={NAME: self.name}
+        )
         port = memory.read_port()
         m.d.comb += [port.addr.eq(channel), port.en.eq(self.taken)]
         return [

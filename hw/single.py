@@ -8,14 +8,13 @@ from pathlib import Path
 from typing import Any
 
 from amaranth.back import verilog
-from amaranth.lib import wiring
 
 from sw.folding import Folding, check_foldings
 from sw.network import Network
 
+from .accelerator import make_layer
 from .counters import COUNTER_WIDTH
 from .generate import STROBES, describe_ports, tool_versions, write_design
-from .layer import Layer, PoolLayer
 from .macros import SRAM_BITS, Macros
 
 TOP = "layer"
@@ -35,7 +34,7 @@ def generate_layer(
     Raises NetworkError when the foldings do not suit the network; nothing is written then.
     """
     check_foldings(network, foldings)
-    design = _component(network, foldings, index)
+    design = make_layer(network, foldings, index)
     target = Macros(macros, part=f"layer{index}.")
     text = verilog.convert(
         design, name=TOP, platform=target, emit_src=False, strip_internal_attrs=True
@@ -56,9 +55,3 @@ def generate_layer(
     }
     write_design(directory, TOP, text, manifest, target)
     return manifest
-
-
-def _component(network: Network, foldings: tuple[Folding, ...], index: int) -> wiring.Component:
-    if network.layers[index].kind == "maxpool":
-        return PoolLayer(network, foldings, index)
-    return Layer(network, foldings, index)

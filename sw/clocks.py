@@ -51,7 +51,7 @@ class Rows:
         window = 1 if flat else layer.kernel[0] * average
         stride = layer.stride[0] * average
         return cls(
-            stored=1 if flat else network.shapes[index][1],
+            stored=1 if flat else network.input_shape_of(index)[1],
             output=network.shapes[index + 1][1],
             window=window,
             stride=stride,

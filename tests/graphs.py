@@ -39,7 +39,7 @@ class Builder:
             [PIXELS, Coding(kind="multi-level", levels=3), Coding(kind="one-hot", levels=3)]
         )
         self.layers: list[Layer] = []
-        size = self.rng.randint(4, 8), self.rng.randint(4, 8)
+        size = self.rng.randint(4, 6), self.rng.randint(4, 6)
         self.shapes = {INPUT: (self.rng.randint(1, 4), *size)}
 
     def add(self, layer: Layer, shape: tuple[int, int, int]) -> int:

@@ -6,8 +6,10 @@ import numpy as np
 import pytest
 
 import graphs
+import hw.join_layer
 from cosimulation import beats_of
-from hw.layer import JoinLayer, PoolLayer
+from hw.join_layer import JoinLayer
+from hw.layer import PoolLayer
 from streams import exchange
 from support import conv, fire, multi_level, one_hot
 from sw.folding import Folding
@@ -73,7 +75,7 @@ CASES = {
 
 @pytest.mark.parametrize("units", [1, 2, 4])
 @pytest.mark.parametrize("name", CASES)
-def test_sum(name: str, units: int) -> None:
+def test_sum(name: str, units: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """Sums of the values at both ends of their ranges and between, whichever source comes first."""
     sources, options = CASES[name]
     net = joined(sources, **options)
@@ -88,7 +90,12 @@ def test_sum(name: str, units: int) -> None:
     if layer.bias is not None:
         total += layer.bias[:, None, None]
     foldings = tuple(Folding(fire_units=units, lanes=units) for _ in net.layers)
-    design = JoinLayer(net, foldings, index, [2, 9, 3][:index], counters=False)
+    monkeypatch.setattr(
+        hw.join_layer,
+        "skip_depths",
+        lambda *_: {(index, k): 2 + 7 * (k == 1) + k for k in range(3)},
+    )
+    design = JoinLayer(net, foldings, index, counters=False)
     inputs = {f"i{k}": beats(net, k, values, units) for k, values in enumerate(sent)}
     expected = beats(net, index, total, units)
     seen = exchange(design, inputs, {"o": len(expected)}, seed=units)
@@ -113,7 +120,7 @@ def test_neuron_on_a_join(timesteps: int) -> None:
                 layer.neuron, v[at], int(current[at]), int(layer.threshold[at[1]])
             )
     foldings = tuple(Folding(fire_units=2, lanes=2) for _ in net.layers)
-    design = JoinLayer(net, foldings, 3, [2, 4, 8], counters=False)
+    design = JoinLayer(net, foldings, 3, counters=False)
     inputs = {f"i{k}": beats(net, k, values, 2) for k, values in enumerate(sent)}
     expected = beats(net, 3, codes, 2)
     seen = exchange(design, inputs, {"o": len(expected)}, seed=timesteps)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 import graphs
-import hw.accelerator
+import hw.join_layer
 from hw.accelerator import Accelerator
 from streams import exchange
 from support import images
@@ -16,7 +16,7 @@ from sw.skips import skip_depths
 
 def passes(net: Network, foldings: tuple[Folding, ...], seed: int) -> None:
     """Run images through the accelerator under random pauses and compare the scores; fails when it stands still."""
-    frames = images(np.random.default_rng(seed), net, 3)
+    frames = images(np.random.default_rng(seed), net, 2)
     trace = golden.run(net, frames, foldings)
     design = Accelerator(net, foldings, counters=False)
     layout = design.o.payload.shape()
@@ -29,7 +29,7 @@ def passes(net: Network, foldings: tuple[Folding, ...], seed: int) -> None:
 @pytest.mark.parametrize("block", graphs.BLOCKS, ids=lambda block: block.__name__)
 def test_least_depth_suffices(block, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(
-        hw.accelerator, "skip_depths", lambda net, foldings: skip_depths(net, foldings, least=True)
+        hw.join_layer, "skip_depths", lambda net, foldings: skip_depths(net, foldings, least=True)
     )
     net = graphs.random_graph(5, block)
     passes(net, graphs.random_foldings(5, net), seed=11)
@@ -49,9 +49,9 @@ def test_less_than_the_least_depth_stands_still(monkeypatch: pytest.MonkeyPatch)
     foldings = graphs.random_foldings(0, net)
     assert skip_depths(net, foldings, least=True) == {(1, 0): 2, (1, 1): 20}
     depths = {(1, 0): 2}
-    monkeypatch.setattr(hw.accelerator, "skip_depths", lambda *_: depths)
+    monkeypatch.setattr(hw.join_layer, "skip_depths", lambda *_: depths)
     for depths[1, 1] in (20, 19):
         passes(net, foldings, seed=1)
     depths[1, 1] = 18
-    with pytest.raises(AssertionError, match="^o stands still after 0 of 9 beats"):
+    with pytest.raises(AssertionError, match="^o stands still after 0 of 6 beats"):
         passes(net, foldings, seed=1)
