@@ -26,12 +26,13 @@ def exchange(
     *,
     seed: int,
     pauses: Mapping[str, float] | None = None,
+    patience: int = 1000,
 ) -> Exchange:
     """Send beats into the input streams of `dut`, and take so many from its output streams.
 
     Streams are named by a path, "i" or "o.1"; beats are integers.  Every side pauses with a random probability of its
-    own, or with that of `pauses` (1 is for ever).  Raises AssertionError when other than `counts` beats come, or when a
-    beat changes before it was accepted.
+    own, or with that of `pauses` (1 is for ever).  Raises AssertionError when other than `counts` beats come, none for
+    `patience` clocks, or when a beat changes before it was accepted.
     """
     rng = random.Random(seed)
     pause = {name: 0.8 * rng.random() for name in (*sent, *counts)} | dict(pauses or {})
@@ -42,7 +43,7 @@ def exchange(
     async def bench(ctx):
         offered, held = dict.fromkeys(sent, False), {}
         clock = moved = 0
-        while clock < moved + 1000:
+        while clock < moved + patience:
             for name, beats in sent.items():
                 if not offered[name] and seen.accepted[name] < len(beats):
                     offered[name] = rng.random() >= pause[name]
