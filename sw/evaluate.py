@@ -27,7 +27,7 @@ from sw.export import compare
 from sw.files import write_json
 from sw.inputs import codes_of, load_test
 from sw.models.spiking import SpikingNetwork
-from sw.network import Network, NetworkError, load
+from sw.network import INPUT, Network, NetworkError, load
 from sw.training.checkpoint import load_checkpoint
 
 
@@ -48,24 +48,26 @@ def evaluate(network: Network, split: TensorSplit, batch: int = 500) -> dict[str
         )
         trace = golden.run(network, images)
         correct += int((trace.classes == labels).sum())
-        codes: np.ndarray | None = golden.frames_of(network, images)
+        sent = {INPUT: golden.frames_of(network, images)}
+        sent |= {i: layer.codes for i, layer in enumerate(trace.layers) if layer.codes is not None}
         for index, (entry, layer) in enumerate(zip(sums, trace.layers, strict=True)):
             for name in counted:
                 entry[name] += float(layer.counters[name].sum())
-            assert codes is not None
-            entry["events"] += float(network.codings[index].event_counts[codes].sum())
-            codes = layer.codes
+            for source in network.sources(index):
+                if (coding := network.sent(source)) is not None:
+                    entry["events"] += float(coding.event_counts[sent[source]].sum())
     count = len(split)
     layers = []
     for index, entry in enumerate(sums):
-        size = network.timesteps * int(np.prod(network.shapes[index]))
+        spiking = [s for s in network.sources(index) if network.sent(s) is not None]
+        size = network.timesteps * sum(int(np.prod(network.shapes[s + 1])) for s in spiking)
         layers.append(
             {
                 "kind": network.layers[index].kind,
                 "shape": list(network.shapes[index + 1]),
                 "input_spikes": round(entry["input_spikes"] / count, 2),
                 "events": round(entry["events"] / count, 2),
-                "rate": round(entry["input_spikes"] / count / size, 5),
+                "rate": round(entry["input_spikes"] / count / size, 5) if size else 0.0,
                 "output_spikes": round(entry["output_spikes"] / count, 2),
                 "synaptic_operations": round(entry["synaptic_operations"] / count, 1),
             }

@@ -134,10 +134,13 @@ def _waiting(
 
 
 def _ahead(source: np.ndarray, slowest: np.ndarray, period: int) -> int:
-    """Most beats of `source` that wait for a beat of `slowest`; both are the times of one of many frames."""
+    """Most beats of `source` before a beat of `slowest`, not counting the one that comes with it.
+
+    Both are the times of one of many frames.
+    """
     frames = 2 + int((slowest[-1] - source[0]) // period)
     sent = np.concatenate([source + period * frame for frame in range(-1, frames)])
-    count = np.searchsorted(sent, slowest, side="right") - len(source)
+    count = np.searchsorted(sent, slowest) - len(source)
     return int((count - np.arange(len(slowest))).max())
 
 
