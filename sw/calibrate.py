@@ -163,7 +163,7 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument(
         "--images",
         type=int,
-        default=32,
+        default=64,
         metavar="N",
         help="training images to calibrate on (default: %(default)s)",
     )

@@ -76,9 +76,10 @@ def test_residuals_equal_the_trained_network(
     assert sum(layer.neuron is not None for layer in joins) == fires
     if kind == "sparse":
         assert {int(t) for layer in joins for t in layer.threshold} == {1}  # type: ignore[union-attr]
-    # Spikes are scaled to the currents that they are added to, currents are not scaled.
+    # Spikes are scaled to the currents that they are added to; currents only where others are sums of pixels.
     scaled = [scale for layer in joins for scale in layer.scales if scale is not None]
-    assert len(scaled) == (5 if kind == "spiking" else 0)
+    assert len(scaled) == {"spiking": 5, "ms": 2}.get(kind, 0)
+    assert kind != "ms" or {int(x) for scale in scaled for x in scale} == {255}
 
 
 @pytest.mark.parametrize(
@@ -98,9 +99,10 @@ def test_the_networks_of_paper_2(kind: str, options: dict) -> None:
         assert artefact.sent(pools[0]).levels == 16 and len(artefact.readers(pools[0])) == 2
 
 
-def test_folding_keeps_the_function_of_added_currents() -> None:
+@pytest.mark.parametrize("kind", ["spiking", "ms"])
+def test_folding_keeps_the_function_of_added_currents(kind: str) -> None:
     """With 8-bit weights, folded and free network agree but for neurons near a threshold."""
-    network = random_network(residual("spiking", PLAIN, 1, bits=8))
+    network = random_network(residual(kind, PLAIN, 1, bits=8))
     last: list[list[torch.Tensor]] = []
     for network.folded in (False, True):
         seen: list[torch.Tensor] = []

@@ -14,6 +14,7 @@ units of q = s a |gamma| / sigma, signs of a channel's weights flipped where gam
 
 Layers whose currents a join adds share the largest of their q, so that the join adds integers as they are; its
 threshold is in that q, too, and spikes that it adds are multiplied with round(1 / q).  A sum of spikes alone has q = 1.
+Where some read pixels and others spikes, the q of the others is a multiple; see sw.models.units.
 """
 
 from typing import NamedTuple
@@ -63,6 +64,10 @@ class SpikingLayer(nn.Module):
             network.input_scale if source == INPUT else network.units[source]
             for source in network.sources(index)
         ]
+        self.ratio = network.ratios[index]
+        self.source_ratios = [
+            1 if s == INPUT else network.ratios[s] for s in network.sources(index)
+        ]
         self.weight: nn.Parameter | None = None
         self.bias: nn.Parameter | None = None
         self.norm: nn.BatchNorm2d | None = None
@@ -92,8 +97,8 @@ class SpikingLayer(nn.Module):
     def fold(self, unit: Tensor | None = None) -> FoldedLayer:
         """Integers, with straight-through gradients to every parameter.
 
-        unit: (C_out,), of the layers that are added to this one, at least its own; None for its own, or for a join
-            of spikes alone.
+        unit: (C_out,), of the currents that are added to this layer's, of which its own unit is at most `ratio`;
+            None for its own, or for a join of spikes alone.
         """
         if self.weight is None:
             return self._fold_join(unit)
@@ -102,6 +107,7 @@ class SpikingLayer(nn.Module):
         if unit is None:
             unit = own
         else:
+            unit = unit * self.ratio
             scale = scale * (unit / own)[:, None, None, None]
         weights = integer_weight(self.weight, scale, self.spec.bits)
         bias = self.weight.new_zeros(len(weights)) if self.bias is None else self.bias
@@ -120,8 +126,13 @@ class SpikingLayer(nn.Module):
         if unit is None:
             unit = torch.tensor([self.source_units[0] or 1.0])
         else:
-            for k, worth in enumerate(self.source_units):
-                scales[k] = None if worth is None else round_through(worth / unit)
+            for k, (worth, ratio) in enumerate(
+                zip(self.source_units, self.source_ratios, strict=True)
+            ):
+                if worth is not None:
+                    scales[k] = round_through(worth / unit)
+                elif ratio > 1:
+                    scales[k] = torch.full_like(unit, ratio)
         return FoldedLayer(None, None, self._fold_threshold(unit), tuple(scales))
 
     def _fold_threshold(self, unit: Tensor) -> Tensor | None:

@@ -12,7 +12,7 @@ from typing import Any
 
 from sw.datasets.common import PIXELS
 from sw.models.layer_spec import INPUT, SPIKING, LayerSpec, NeuronSpec
-from sw.models.units import Graph, code_units, current_groups, unfoldable
+from sw.models.units import Graph, code_units, current_groups, current_ratios, unfoldable
 from sw.network import Coding
 
 __all__ = ["INPUT", "PIXEL_SCALE", "SPIKING", "LayerSpec", "NetworkSpec", "NeuronSpec"]
@@ -162,6 +162,11 @@ class NetworkSpec:
     def groups(self) -> tuple[int | None, ...]:
         """Layers whose currents are added have the same number; see `sw.models.units`."""
         return current_groups(self._graph, self.units)
+
+    @cached_property
+    def ratios(self) -> tuple[int, ...]:
+        """How many units of its group one unit of a layer's currents is; see `sw.models.units`."""
+        return current_ratios(self._graph, self.units, self.groups, self.input_scale)
 
     @cached_property
     def unfoldable(self) -> str:

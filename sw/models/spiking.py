@@ -76,7 +76,7 @@ class SpikingNetwork(nn.Module):
         groups = self.spec.groups
         for layer, group in zip(self.chain(), groups, strict=True):
             if group is not None and layer.weight is not None:
-                unit = layer.unit()
+                unit = layer.unit() / layer.ratio
                 shared[group] = torch.maximum(shared[group], unit) if group in shared else unit
         return [
             layer.fold(None if group is None else shared[group])

@@ -3,7 +3,9 @@
 A folded network computes with integers, each of which stands for a number times a unit.  A spike's unit is 1, a pixel's
 the input scale; an average of spikes is sent as their sum, so its unit has the division.  A current's unit is the
 layer's own, a number per channel, in which its bias and threshold are rounded; but currents that are added must have
-the same, and so the layers that a chain of joins connects form a group with one unit.
+the same, and so the layers that a chain of joins connects form a group with one unit.  Sums of pixels have a unit finer
+by so much that the weights of one unit would have no bits left; where their ratio is known to be a whole number, the
+join multiplies the coarser currents with it.
 """
 
 from collections.abc import Sequence
@@ -43,6 +45,24 @@ def current_groups(graph: Graph, units: Sequence[float | None]) -> tuple[int | N
         else:
             groups.append(None)
     return tuple(groups)
+
+
+def current_ratios(
+    graph: Graph, units: Sequence[float | None], groups: Sequence[int | None], input_scale: float
+) -> tuple[int, ...]:
+    """How many units of its group one unit of a layer's currents is: the ratio of the inputs' units; 1 for others."""
+    inputs = [
+        (input_scale if source == INPUT else units[source] or 1.0) / layer.average**2
+        for layer, (source, *_) in graph
+    ]
+    finest: dict[int | None, float] = {}
+    for (layer, _), group, unit in zip(graph, groups, inputs, strict=True):
+        if layer.weighted:
+            finest[group] = min(unit, finest.get(group, unit))
+    return tuple(
+        round(unit / finest[group]) if layer.weighted and group is not None else 1
+        for (layer, _), group, unit in zip(graph, groups, inputs, strict=True)
+    )
 
 
 def unfoldable(
