@@ -99,9 +99,12 @@ def test_the_networks_of_paper_2(kind: str, options: dict) -> None:
         assert artefact.sent(pools[0]).levels == 16 and len(artefact.readers(pools[0])) == 2
 
 
-@pytest.mark.parametrize("kind", ["spiking", "ms"])
-def test_folding_keeps_the_function_of_added_currents(kind: str) -> None:
-    """With 8-bit weights, folded and free network agree but for neurons near a threshold."""
+@pytest.mark.parametrize(("kind", "most"), [("spiking", 0.02), ("ms", 0.06)])
+def test_folding_keeps_the_function_of_added_currents(kind: str, most: float) -> None:
+    """With 8-bit weights, folded and free network agree but for neurons near a threshold.
+
+    Membrane shortcuts carry the rounding of all blocks before, so more of their neurons are near one.
+    """
     network = random_network(residual(kind, PLAIN, 1, bits=8))
     last: list[list[torch.Tensor]] = []
     for network.folded in (False, True):
@@ -111,7 +114,7 @@ def test_folding_keeps_the_function_of_added_currents(kind: str) -> None:
         )
         last.append(seen)
     for free, folded in zip(*(spikes[:4] for spikes in last), strict=True):
-        assert (free != folded).float().mean() < 0.02 and (folded > 0).float().mean() > 0.02
+        assert (free != folded).float().mean() < most and (folded > 0).float().mean() > 0.02
 
 
 def test_shared_units_pass_gradients() -> None:
