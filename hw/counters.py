@@ -1,10 +1,10 @@
 """Activity counters: what the energy of an inference is computed from."""
 
+from collections.abc import Mapping
+
 from amaranth.hdl import *
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
-
-from sw.folding import COUNTERS
 
 COUNTER_WIDTH = 32
 
@@ -23,9 +23,9 @@ class CounterSignature(wiring.Signature):
     Counts stay until the layer's next image makes the first of its group.
     """
 
-    def __init__(self):
-        members = {name: Out(COUNTER_WIDTH) for name in COUNTERS}
-        super().__init__(members | {f"done_{group}": Out(1) for group in GROUPS})
+    def __init__(self, groups: Mapping[str, tuple[str, ...]] = GROUPS):
+        members = {name: Out(COUNTER_WIDTH) for names in groups.values() for name in names}
+        super().__init__(members | {f"done_{group}": Out(1) for group in groups})
 
 
 class Counters(wiring.Component):
@@ -36,14 +36,19 @@ class Counters(wiring.Component):
         o: the counts (out)
     """
 
-    def __init__(self, widths: dict[str, int]):
-        members = {f"add_{name}": In(widths.get(name, 1)) for name in COUNTERS}
-        members |= {f"end_{group}": In(1) for group in GROUPS}
-        super().__init__(members | {"o": Out(CounterSignature())})
+    def __init__(
+        self, widths: dict[str, int], groups: Mapping[str, tuple[str, ...]] = GROUPS
+    ):
+        self.groups = groups
+        members = {
+            f"add_{name}": In(widths.get(name, 1)) for names in groups.values() for name in names
+        }
+        members |= {f"end_{group}": In(1) for group in groups}
+        super().__init__(members | {"o": Out(CounterSignature(groups))})
 
     def elaborate(self, platform):
         m = Module()
-        for group, names in GROUPS.items():
+        for group, names in self.groups.items():
             end = getattr(self, f"end_{group}")
             done = getattr(self.o, f"done_{group}")
             adds = {name: getattr(self, f"add_{name}") for name in names}

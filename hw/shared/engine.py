@@ -1,0 +1,196 @@
+"""The shared engine: a program, one set of lanes, the memory of maps, and weights that come in as they are needed."""
+
+from amaranth.hdl import *
+from amaranth.lib import fifo, wiring
+from amaranth.lib.memory import Memory
+from amaranth.lib.wiring import In, Out
+
+from ..counters import Counters, CounterSignature
+from ..lanes import Lanes
+from ..scanner import Scanner
+from .fetcher import Fetcher, word_layout
+from .fire import Bias, Fire
+from .loader import Loader
+from .program import Program
+from .readout import Readout
+from .taps import Taps
+from .weights import WeightBuffer
+from .writer import Writer
+
+ITEMS = 16  # words of spikes between fetcher and scanner
+
+# Counters restart with every step, in groups: each is complete at another time.
+GROUPS = {
+    "fetch": ("spike_reads",),
+    "scan": ("clocks", "accumulations", "synaptic_operations", "weight_reads"),
+    "o": ("output_spikes", "spike_writes"),
+}
+
+
+class Engine(wiring.Component):
+    """A whole network, one step after another.
+
+    A step begins when the one before has stored its last word; meanwhile the next image and the next weights come in.
+    Weights are asked for in the same order for every image.
+
+    Members
+        i: input codes in raster order (in); weights: beats of `Program.weight_stream`, again for every image (in)
+        o: scores (out)
+        steps: activity of the last step (out), when `counters`
+        tap: F values that are fired, and a strobe (out), when `taps`
+    """
+
+    def __init__(self, program: Program, *, counters: bool = True, taps: bool = False):
+        self.program, self.counters, self.taps = program, counters, taps
+        self.loader, self.buffer = Loader(program), WeightBuffer(program)
+        self.fire, self.readout = Fire(program), Readout(program)
+        members = {
+            "i": In(self.loader.i.signature.flip()),
+            "weights": In(self.buffer.weights.signature.flip()),
+            "o": Out(self.readout.o.signature),
+        }
+        if counters:
+            members["steps"] = Out(CounterSignature(GROUPS))
+        if taps:
+            width = len(Value.cast(self.fire.o.payload))
+            members["tap"] = Out(wiring.Signature({"valid": Out(1), "payload": Out(width)}))
+        super().__init__(members)
+
+    def elaborate(self, platform):
+        m = Module()
+        program = self.program
+        m.submodules.loader = loader = self.loader
+        m.submodules.buffer = buffer = self.buffer
+        m.submodules.walker = walker = Taps(program)
+        m.submodules.fetcher = fetcher = Fetcher(program)
+        m.submodules.scanner = scanner = Scanner(program.scan_geometry)
+        m.submodules.lanes = lanes = Lanes(
+            program.lane_geometry, program.weight_width, program.accumulator_width
+        )
+        m.submodules.bias = bias = Bias(program)
+        m.submodules.fire = fire = self.fire
+        m.submodules.readout = readout = self.readout
+        m.submodules.writer = writer = Writer(program)
+        record = self._sequence(m, walker, writer.done | readout.done)
+        m.d.comb += [
+            walker.record.eq(record),
+            writer.record.eq(record),
+            buffer.rows.eq(record.rows),
+            buffer.pass_last.eq(record.pass_last),
+            bias.pass_last.eq(record.pass_last),
+            fire.limit.eq(record.limit),
+            fire.one_hot.eq(record.one_hot),
+            readout.group_last.eq(record.group_last),
+        ]
+
+        # From the taps to the lanes.
+        items = _queue(m, fetcher.o)
+        wiring.connect(m, i=wiring.flipped(self.i), loader=loader.i)
+        wiring.connect(m, weights=wiring.flipped(self.weights), buffer=buffer.weights)
+        wiring.connect(m, walker=walker.o, fetcher=fetcher.i)
+        wiring.connect(m, items=items, scanner=scanner.i)
+        wiring.connect(m, scanner=scanner.o, buffer=buffer.i)
+        wiring.connect(m, buffer=buffer.o, lanes=lanes.i)
+        wiring.connect(m, lanes=lanes.o, bias=bias.i)
+        wiring.connect(m, fire=fire.o, writer=writer.i)
+        wiring.connect(m, readout=readout.o, o=wiring.flipped(self.o))
+        m.d.comb += [
+            buffer.address.eq(lanes.weight_addr),
+            buffer.en.eq(lanes.weight_en),
+            lanes.weights.eq(buffer.data),
+            fire.i.payload.eq(bias.o.payload),
+            fire.i.valid.eq(bias.o.valid & ~record.scores),
+            readout.i.payload.eq(bias.o.payload),
+            readout.i.valid.eq(bias.o.valid & record.scores),
+            bias.o.ready.eq(Mux(record.scores, readout.i.ready, fire.i.ready)),
+        ]
+
+        # The memory of maps: the writer goes first, the image takes the clocks that are left.
+        m.submodules.maps = maps = Memory(
+            shape=word_layout(program), depth=program.map_depth, init=[]
+        )
+        read, write = maps.read_port(), maps.write_port()
+        m.d.comb += [
+            read.addr.eq(fetcher.address),
+            read.en.eq(fetcher.en),
+            fetcher.word.eq(read.data),
+            write.en.eq(writer.en | loader.en),
+            write.addr.eq(Mux(writer.en, writer.address, loader.address)),
+            write.data.eq(Mux(writer.en, writer.word, loader.word)),
+            loader.granted.eq(~writer.en),
+        ]
+        if self.counters:
+            self._count(m, fetcher, scanner, writer, record)
+        if self.taps:
+            m.d.comb += [
+                self.tap.valid.eq(fire.o.valid),
+                self.tap.payload.eq(fire.o.payload),
+            ]
+        return m
+
+    def _sequence(self, m, walker, done):
+        """Starts one step after another; returns the record of the step in work."""
+        program, loader = self.program, self.loader
+        m.submodules.program = memory = Memory(
+            shape=program.layout, depth=len(program.records), init=program.records
+        )
+        read = memory.read_port()
+        step = Signal(range(max(2, len(program.records))))
+        m.d.comb += [read.addr.eq(step), read.en.eq(1)]
+        with m.FSM(name="sequencer"):
+            with m.State("Read"):
+                m.next = "Start"
+            with m.State("Start"):
+                with m.If(loader.full | ~read.data.awaits_input):
+                    m.d.comb += walker.start.eq(1)
+                    m.next = "Run"
+            with m.State("Run"):
+                with m.If(done):
+                    m.d.comb += loader.free.eq(read.data.frees_input)
+                    m.d.sync += step.eq(Mux(step == len(program.records) - 1, 0, step + 1))
+                    m.next = "Read"
+        return read.data
+
+    def _count(self, m, fetcher, scanner, writer, record):
+        lanes, units = self.program.schedule.sharing.lanes, len(self.fire.o.payload)
+        m.submodules.counters = counters = Counters(
+            {"output_spikes": units.bit_length(), "synaptic_operations": lanes.bit_length()},
+            GROUPS,
+        )
+        token = scanner.o
+        m.d.comb += [
+            counters.add_spike_reads.eq(fetcher.en),
+            counters.end_fetch.eq(fetcher.done),
+            counters.add_clocks.eq(scanner.slot),
+            counters.add_accumulations.eq(scanner.event),
+            counters.add_synaptic_operations.eq(
+                Mux(scanner.event, Mux(scanner.rest, record.rest, lanes), 0)
+            ),
+            counters.add_weight_reads.eq(token.valid & token.ready & ~token.p.end & ~token.p.again),
+            counters.end_scan.eq(scanner.done),
+            counters.add_output_spikes.eq(
+                Mux(self.fire.o.valid, sum(value.any() for value in self.fire.o.payload), 0)
+            ),
+            counters.add_spike_writes.eq(writer.en),
+            counters.end_o.eq(writer.done | self.readout.done),
+        ]
+        wiring.connect(m, counts=counters.o, steps=wiring.flipped(self.steps))
+        return m
+
+
+def _queue(m, source):
+    """A queue of ITEMS beats behind `source`; returns its output stream."""
+    shape = source.payload.shape()
+    m.submodules.items = items = fifo.SyncFIFOBuffered(
+        width=len(Value.cast(source.payload)), depth=ITEMS
+    )
+    output = source.signature.create()
+    m.d.comb += [
+        items.w_data.eq(source.payload),
+        items.w_en.eq(source.valid),
+        source.ready.eq(items.w_rdy),
+        output.payload.eq(shape(items.r_data)),
+        output.valid.eq(items.r_rdy),
+        items.r_en.eq(output.ready),
+    ]
+    return output

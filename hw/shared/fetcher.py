@@ -1,0 +1,85 @@
+"""Reads the words of the taps and hands on those that hold spikes."""
+
+from amaranth.hdl import *
+from amaranth.lib import data, stream, wiring
+from amaranth.lib.wiring import In, Out
+
+from ..spike import beat_layout, item_layout, width_of
+from .program import Program
+from .taps import tap_layout
+
+
+def word_layout(program: Program):
+    """A word of the memory of maps: its values, and whether any of them is not zero."""
+    g = program.scan_geometry
+    return data.StructLayout({"values": beat_layout(g.word, g.coding), "filled": 1})
+
+
+def scan_item_layout(program: Program):
+    """What the scanner takes; the upper half of `index` numbers words of the input."""
+    g = program.scan_geometry
+    return item_layout(g.word, g.coding, g.words, width_of(g.weight_depth))
+
+
+class Fetcher(wiring.Component):
+    """A word a clock; one without spikes goes no further, unless it ends a pass.
+
+    Members
+        i: taps (in); o: items for the scanner (out), their values straight from the memory's output register
+        address, en, word: read port of the memory of maps, data one clock later
+        done: the step's last tap is read (out)
+    """
+
+    def __init__(self, program: Program):
+        super().__init__(
+            {
+                "i": In(stream.Signature(tap_layout(program))),
+                "o": Out(stream.Signature(scan_item_layout(program))),
+                "address": Out(width_of(program.map_depth)),
+                "en": Out(1),
+                "word": In(word_layout(program)),
+                "done": Out(1),
+            }
+        )
+
+    def elaborate(self, platform):
+        m = Module()
+        tap, item = self.i.p, self.o.p
+        number = Signal.like(tap.words_last)  # of the word within the tap
+        tap_end = ~tap.inside | (number == tap.words_last)
+
+        # The word in the memory's output register, and what it is.
+        tag = Signal(
+            data.StructLayout(
+                {"index": len(item.index), "inside": 1, "last": 1, "rest": 1, "done": 1}
+            )
+        )
+        valid, filled, free = Signal(), Signal(), Signal()
+        m.d.comb += [
+            filled.eq(tag.inside & self.word.filled),
+            self.o.valid.eq(valid & (filled | tag.last)),
+            free.eq(~self.o.valid | self.o.ready),
+            item.codes.eq(self.word.values),
+            item.index.eq(tag.index),
+            item.base.eq(0),
+            item.empty.eq(~filled),
+            item.last.eq(tag.last),
+            item.rest.eq(tag.rest),
+            item.done.eq(tag.done),
+            self.address.eq(tap.address + number),
+            self.en.eq(self.i.valid & free & tap.inside),
+            self.i.ready.eq(free & tap_end),
+            self.done.eq(self.i.valid & self.i.ready & tap.done),
+        ]
+        with m.If(free):
+            m.d.sync += valid.eq(self.i.valid)
+            with m.If(self.i.valid):
+                m.d.sync += [
+                    number.eq(Mux(tap_end, 0, number + 1)),
+                    tag.index.eq(Cat((tap.index + number)[: len(item.index) - 1], tap.is_input)),
+                    tag.inside.eq(tap.inside),
+                    tag.last.eq(tap.last & tap_end),
+                    tag.rest.eq(tap.rest),
+                    tag.done.eq(tap.done & tap_end),
+                ]
+        return m
