@@ -12,8 +12,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from sw import golden
-from sw.network import Coding
-from sw.schedule import COUNTERS, INPUT, Schedule, Step, Term
+from sw.network import INPUT, Coding
+from sw.schedule import COUNTERS, Schedule, Step, Term
 
 
 @dataclass(frozen=True)

@@ -15,10 +15,7 @@ from functools import cached_property
 import numpy as np
 
 from sw.folding import is_flat
-from sw.network import Coding, Network, NetworkError
-
-INPUT = -1  # the map that the network receives
-MOST_STEPS = 1024
+from sw.network import INPUT, Coding, Network, NetworkError
 
 # Counters of the shared engine, for every step; what each counts is said in `sw.folding`.
 COUNTERS = (
@@ -138,6 +135,10 @@ class Schedule:
             raise NetworkError(
                 "the shared engine keeps no potentials and runs networks of one timestep, not of "
                 f"{self.network.timesteps}; generate the pipeline of all layers"
+            )
+        if not self.network.is_chain:
+            raise NetworkError(
+                "the shared engine runs chains of layers, not joins, sum pools and forks; generate the pipeline"
             )
         if self.planes > self.sharing.word_codes:
             raise NetworkError(

@@ -63,22 +63,17 @@ def observe(
             await send(ctx, dut.weights, beats[seen.weights % len(beats)], pause_weights)
             seen.weights += 1
 
-    strobes = [getattr(dut.steps, f"done_{group}") for group in GROUPS]
-    counts = [getattr(dut.steps, name) for names in GROUPS.values() for name in names]
-    width = program.schedule.value_width
+    views = [dut.tap, *(getattr(dut, f"count_{group}") for group in GROUPS)]
+    watched = [signal for view in views for signal in (view.valid, view.payload)]
 
     async def monitor(ctx):
-        watched = [dut.tap.valid, dut.tap.payload, *strobes, *counts]
         while True:
-            valid, payload, *values = (await ctx.tick().sample(*watched))[2:]
-            for n in range(program.schedule.sharing.fire_units if valid else 0):
-                seen.fired.append(payload >> (n * width) & ((1 << width) - 1))
-            done, now = values[: len(GROUPS)], iter(values[len(GROUPS) :])
-            for strobe, names in zip(done, GROUPS.values(), strict=True):
-                for name in names:
-                    value = next(now)
-                    if strobe:
-                        seen.counters[name].append(value)
+            valid, values, *counts = (await ctx.tick().sample(*watched))[2:]
+            if valid:
+                seen.fired += list(values)
+            for names, done, count in zip(GROUPS.values(), counts[::2], counts[1::2], strict=True):
+                for name in names if done else ():
+                    seen.counters[name].append(count[name])
 
     def complete() -> bool:
         steps = len(images) * len(program.steps)

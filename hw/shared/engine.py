@@ -1,11 +1,11 @@
 """The shared engine: a program, one set of lanes, the memory of maps, and weights that come in as they are needed."""
 
 from amaranth.hdl import *
-from amaranth.lib import fifo, wiring
+from amaranth.lib import data, fifo, wiring
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 
-from ..counters import Counters, CounterSignature
+from ..counters import COUNTER_WIDTH, Counters
 from ..lanes import Lanes
 from ..scanner import Scanner
 from .fetcher import Fetcher, word_layout
@@ -36,8 +36,8 @@ class Engine(wiring.Component):
     Members
         i: input codes in raster order (in); weights: beats of `Program.weight_stream`, again for every image (in)
         o: scores (out)
-        steps: activity of the last step (out), when `counters`
-        tap: F values that are fired, and a strobe (out), when `taps`
+        count_GROUP: the counters of a step, `valid` when they are complete (out), when `counters`
+        tap: F values, `valid` when they are fired (out), when `taps`
     """
 
     def __init__(self, program: Program, *, counters: bool = True, taps: bool = False):
@@ -50,10 +50,12 @@ class Engine(wiring.Component):
             "o": Out(self.readout.o.signature),
         }
         if counters:
-            members["steps"] = Out(CounterSignature(GROUPS))
+            for group, names in GROUPS.items():
+                members[f"count_{group}"] = _view(
+                    data.StructLayout({name: unsigned(COUNTER_WIDTH) for name in names})
+                )
         if taps:
-            width = len(Value.cast(self.fire.o.payload))
-            members["tap"] = Out(wiring.Signature({"valid": Out(1), "payload": Out(width)}))
+            members["tap"] = _view(self.fire.o.payload.shape())
         super().__init__(members)
 
     def elaborate(self, platform):
@@ -174,8 +176,15 @@ class Engine(wiring.Component):
             counters.add_spike_writes.eq(writer.en),
             counters.end_o.eq(writer.done | self.readout.done),
         ]
-        wiring.connect(m, counts=counters.o, steps=wiring.flipped(self.steps))
-        return m
+        for group, names in GROUPS.items():
+            view = getattr(self, f"count_{group}")
+            m.d.comb += view.valid.eq(getattr(counters.o, f"done_{group}"))
+            m.d.comb += [view.payload[name].eq(getattr(counters.o, name)) for name in names]
+
+
+def _view(shape):
+    """Ports through which something is watched: `payload` counts in a clock in which `valid` is high."""
+    return Out(wiring.Signature({"valid": Out(1), "payload": Out(shape)}))
 
 
 def _queue(m, source):

@@ -4,7 +4,7 @@ from amaranth.hdl import *
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
-from sw.schedule import INPUT
+from sw.network import INPUT
 
 from ..spike import expand, width_of
 from .fetcher import word_layout

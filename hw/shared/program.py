@@ -1,6 +1,6 @@
 """A schedule as the shared engine's program: where maps lie, and one record of loop bounds and addresses a step."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -9,8 +9,9 @@ from amaranth.hdl import *
 from amaranth.lib import data
 from amaranth.utils import bits_for
 
-from sw.network import Coding, NetworkError
-from sw.schedule import INPUT, Schedule, Step, Term
+from sw.folding import Folding
+from sw.network import INPUT, Coding, NetworkError
+from sw.schedule import Schedule, Step, Term
 
 from ..geometry import Geometry
 
@@ -109,26 +110,19 @@ class Program:
         return self._flat(max(self.schedule.value_width, bits), self.weight_depth)
 
     def _flat(self, exponents: int, codes: int) -> Geometry:
-        sharing = self.schedule.sharing
-        one = (1, 1)
-        return Geometry(
+        sharing, network = self.schedule.sharing, self.schedule.network
+        one, folding = (1, 1), Folding(lanes=sharing.lanes, fire_units=sharing.fire_units)
+        return replace(
+            Geometry.of(network, (folding,) * len(network.layers), 0),
             coding=Coding(kind="multi-level", levels=(1 << exponents) - 1),
-            beat=1,
             word=sharing.word_codes,
             pixel=codes,
-            map=one,
             window=one,
-            stride=one,
-            padding=(0, 0),
             average=one,
             kernel=one,
-            output=one,
             channels=sharing.lanes,
             groups=1,
-            lanes=sharing.lanes,
-            fire_units=sharing.fire_units,
             minimum_pass=sharing.minimum_pass,
-            frames=1,
         )
 
     # ------------------------------------------------------------------------------------------------------- maps
