@@ -14,6 +14,7 @@ from sw.network import INPUT, Coding, NetworkError
 from sw.schedule import Schedule, Step, Term
 
 from ..geometry import Geometry
+from ..spike import score_layout
 
 
 @dataclass(frozen=True, eq=False)
@@ -75,6 +76,10 @@ class Program:
             (int(step.threshold.max()).bit_length() for step in self.steps if step.threshold is not None),
             default=1,
         )  # fmt: skip
+
+    @property
+    def score_layout(self) -> data.StructLayout:
+        return score_layout(self.potential_width, self.schedule.network.class_count)
 
     @property
     def value_shape(self) -> Shape:

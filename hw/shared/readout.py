@@ -4,7 +4,6 @@ from amaranth.hdl import *
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
-from ..spike import score_layout
 from .fire import potential_layout
 from .loop import Loop
 from .program import Program
@@ -24,7 +23,7 @@ class Readout(wiring.Component):
         super().__init__(
             {
                 "i": In(stream.Signature(potential_layout(program))),
-                "o": Out(stream.Signature(score_layout(program.potential_width, self.classes))),
+                "o": Out(stream.Signature(program.score_layout)),
                 "group_last": In(program.layout["group_last"].shape),
                 "done": Out(1),
             }
