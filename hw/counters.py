@@ -36,9 +36,7 @@ class Counters(wiring.Component):
         o: the counts (out)
     """
 
-    def __init__(
-        self, widths: dict[str, int], groups: Mapping[str, tuple[str, ...]] = GROUPS
-    ):
+    def __init__(self, widths: dict[str, int], groups: Mapping[str, tuple[str, ...]] = GROUPS):
         self.groups = groups
         members = {
             f"add_{name}": In(widths.get(name, 1)) for names in groups.values() for name in names

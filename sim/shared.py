@@ -135,9 +135,9 @@ def _compare(program: Program, trace: Any, said: dict[str, np.ndarray], first: i
         _same(fired, trace.fired, "value", first)
     layout = program.score_layout
     scores, best, last = (
-        field(
-            said["o"], layout[name].offset, layout[name].width, signed=name == "score"
-        ).reshape(images, -1)
+        field(said["o"], layout[name].offset, layout[name].width, signed=name == "score").reshape(
+            images, -1
+        )
         for name in ("score", "best", "last")
     )
     _same(scores, trace.scores, "score", first)

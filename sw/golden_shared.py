@@ -59,7 +59,7 @@ def _values(coding: Coding, codes: np.ndarray) -> Tensor:
 
 
 def _in_order(schedule: Schedule, step: Step, values: Tensor) -> np.ndarray:
-    """Values (batch, C, H, W) in the order of firing: group, block row, block column, row and column within, channel."""
+    """Values (batch, C, H, W) in the order of firing: group, pooled row and column, place in the block, channel."""
     lanes, (p_h, p_w) = schedule.sharing.lanes, step.pool
     channels = schedule.groups(step) * lanes
     padded = F.pad(values, (0, 0, 0, 0, 0, channels - step.channels))

@@ -61,7 +61,9 @@ class Sharing:
     def of(cls, lanes: int, fire_units: int = 1) -> "Sharing":
         """`lanes` lanes with the widest words that suit them, of at most 32 values."""
         return cls(
-            lanes=lanes, fire_units=fire_units, word_codes=min(32, lanes & -lanes) if lanes > 0 else 1
+            lanes=lanes,
+            fire_units=fire_units,
+            word_codes=min(32, lanes & -lanes) if lanes > 0 else 1,
         )
 
     @property

@@ -11,7 +11,7 @@ PACKAGES = ("boards", "hw", "sim", "sw")
 FILES = sorted(path for package in PACKAGES for path in (ROOT / package).rglob("*.py"))
 
 # What sw and hw share: it needs numpy and nothing else.
-CONTRACT = ("sw.network", "sw.folding", "sw.clocks", "sw.skips", "sw.files")
+CONTRACT = "sw.network", "sw.folding", "sw.clocks", "sw.skips", "sw.schedule", "sw.files"
 
 # Files that run inside the simulator's own process.
 IN_SIMULATOR = ("sim.bench_", "sim.drivers", "sim.scoreboard", "sim.vectors")
@@ -61,7 +61,8 @@ def allowed_own(module: str) -> tuple[str, ...]:
         case "sim" if module.startswith(IN_SIMULATOR):
             return ("sim.drivers", "sim.scoreboard", "sim.vectors", "sw.network", "sw.folding")
         case "sim":
-            return ("sim", "hw", *CONTRACT, "sw.golden", "sw.datasets", "sw.inputs")
+            golden = ("sw.golden", "sw.golden_shared")
+            return ("sim", "hw", *CONTRACT, *golden, "sw.datasets", "sw.inputs")
     raise AssertionError(f"{module} belongs to no package")
 
 

@@ -83,7 +83,7 @@ class Bias(wiring.Component):
 
 
 class Fire(wiring.Component):
-    """The value of F neurons a clock, one clock per exponent: the rule of `hw.neuron.Fire`, its limits from the program.
+    """Values of F neurons a clock, one clock per exponent: the rule of `hw.neuron.Fire` with limits of the program.
 
     Members
         i: beats of `Bias` (in); o: F values (out)

@@ -148,7 +148,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     stream = manifest["stream"]
     print(f"{args.output / TOP}.v")
     print(f"{args.output / TOP}.json  network {manifest['network']['digest'][:12]}")
-    print(f"{args.output / 'weights.bin'}  {stream['beats']} beats of {stream['width']} bits an image")
+    print(
+        f"{args.output / 'weights.bin'}  {stream['beats']} beats of {stream['width']} bits an image"
+    )
     return 0
 
 

@@ -168,7 +168,9 @@ class Program:
     @cached_property
     def records(self) -> list[dict[str, Any]]:
         """One record a step; names ending in `last` are counts less one."""
-        readers = [n for n, step in enumerate(self.steps) if any(t.source == INPUT for t in step.terms)]
+        readers = [
+            n for n, step in enumerate(self.steps) if any(t.source == INPUT for t in step.terms)
+        ]
         terms = max(len(step.terms) for step in self.steps)
         records = []
         for number, step in enumerate(self.steps):
@@ -282,7 +284,9 @@ class Program:
             rows = []
             for term in step.terms:
                 c = term.shape[0]
-                padding = self.schedule.words(term.source, c) * self.schedule.word_rows(term.source) - c
+                padding = (
+                    self.schedule.words(term.source, c) * self.schedule.word_rows(term.source) - c
+                )
                 columns = term.weights.transpose(0, 2, 3, 1)
                 columns = np.pad(columns, ((0, 0), (0, 0), (0, 0), (0, padding)))
                 rows.append(columns.reshape(len(columns), -1))

@@ -45,7 +45,11 @@ class Writer(wiring.Component):
         group = Loop(m, block.wrap, record.group_last, "group")
 
         # The word, once its last beat is there.
-        early = Signal(data.ArrayLayout(self.i.payload.shape(), beats - 1)) if beats > 1 else Const(0, 0)
+        early = (
+            Signal(data.ArrayLayout(self.i.payload.shape(), beats - 1))
+            if beats > 1
+            else Const(0, 0)
+        )
         with m.If(self.i.valid):
             for n in range(beats - 1):
                 with m.If(beat.value == n):
