@@ -89,7 +89,7 @@ def _count(
     blocks = step.map[0] * step.map[1]
     stored = blocks * schedule.words(step.stored, step.channels) if step.coding else 0
     counts = {
-        "clocks": groups * (total + 1).clamp(min=sharing.minimum_pass).flatten(1).sum(1),
+        "clocks": groups * total.clamp(min=sharing.minimum_pass).flatten(1).sum(1),
         "accumulations": groups * total.flatten(1).sum(1),
         "synaptic_operations": step.channels * total.flatten(1).sum(1),
         "weight_reads": groups * torch.stack(pieces).sum(0).flatten(1).sum(1),

@@ -159,7 +159,6 @@ class Engine(wiring.Component):
             {"output_spikes": units.bit_length(), "synaptic_operations": lanes.bit_length()},
             GROUPS,
         )
-        token = scanner.o
         m.d.comb += [
             counters.add_spike_reads.eq(fetcher.en),
             counters.end_fetch.eq(fetcher.done),
@@ -168,7 +167,7 @@ class Engine(wiring.Component):
             counters.add_synaptic_operations.eq(
                 Mux(scanner.event, Mux(scanner.rest, record.rest, lanes), 0)
             ),
-            counters.add_weight_reads.eq(token.valid & token.ready & ~token.p.end & ~token.p.again),
+            counters.add_weight_reads.eq(scanner.fetch),
             counters.end_scan.eq(scanner.done),
             counters.add_output_spikes.eq(
                 Mux(self.fire.o.valid, sum(value.any() for value in self.fire.o.payload), 0)

@@ -22,10 +22,12 @@ def scan_item_layout(program: Program):
 
 
 class Fetcher(wiring.Component):
-    """A word a clock; one without spikes goes no further, unless it ends a pass.
+    """A word a clock; one without spikes goes no further, unless it is all that a pass has.
+
+    A word with spikes leaves when the next one is there, or when the pass has ended: then it is the last.
 
     Members
-        i: taps (in); o: items for the scanner (out), their values straight from the memory's output register
+        i: taps (in); o: items for the scanner (out)
         address, en, word: read port of the memory of maps, data one clock later
         done: the step's last tap is read (out)
     """
@@ -54,18 +56,10 @@ class Fetcher(wiring.Component):
                 {"index": len(item.index), "inside": 1, "last": 1, "rest": 1, "done": 1}
             )
         )
-        valid, filled, free = Signal(), Signal(), Signal()
+        valid, filled, keep, free = Signal(), Signal(), Signal(), Signal()
         m.d.comb += [
             filled.eq(tag.inside & self.word.filled),
-            self.o.valid.eq(valid & (filled | tag.last)),
-            free.eq(~self.o.valid | self.o.ready),
-            item.codes.eq(self.word.values),
-            item.index.eq(tag.index),
-            item.base.eq(0),
-            item.empty.eq(~filled),
-            item.last.eq(tag.last),
-            item.rest.eq(tag.rest),
-            item.done.eq(tag.done),
+            keep.eq(valid & (filled | tag.last)),
             self.address.eq(tap.address + number),
             self.en.eq(self.i.valid & free & tap.inside),
             self.i.ready.eq(free & tap_end),
@@ -82,4 +76,25 @@ class Fetcher(wiring.Component):
                     tag.rest.eq(tap.rest),
                     tag.done.eq(tap.done & tap_end),
                 ]
+
+        # The word on offer waits to know whether it is the last of its pass.
+        held, held_valid = Signal(item.shape()), Signal()
+        closes = ~held.last & keep & ~filled  # the pass ends in silence
+        m.d.comb += [
+            self.o.valid.eq(held_valid & (held.last | keep)),
+            self.o.payload.eq(held),
+            free.eq(~keep | ~held_valid | self.o.ready),
+        ]
+        with m.If(closes):
+            m.d.comb += [item.last.eq(1), item.done.eq(tag.done)]
+        with m.If(~held_valid | (self.o.valid & self.o.ready)):
+            m.d.sync += [
+                held_valid.eq(keep & ~(held_valid & closes)),
+                held.codes.eq(self.word.values),
+                held.index.eq(tag.index),
+                held.empty.eq(~filled),
+                held.last.eq(tag.last),
+                held.rest.eq(tag.rest),
+                held.done.eq(tag.done),
+            ]
         return m

@@ -91,8 +91,8 @@ class WeightBuffer(wiring.Component):
         self.program = program
         self.filler = Filler(program)
         scan, lane = program.scan_geometry, program.lane_geometry
-        token = token_layout(width_of(scan.weight_depth), scan.coding.exponent_count)
-        placed = token_layout(width_of(lane.weight_depth), lane.coding.exponent_count)
+        token = token_layout(width_of(scan.weight_depth), scan.coding)
+        placed = token_layout(width_of(lane.weight_depth), lane.coding)
         super().__init__(
             {
                 "weights": In(self.filler.i.signature.flip()),
@@ -146,11 +146,12 @@ class WeightBuffer(wiring.Component):
                 row.eq(index),
                 token.exponent.eq(self.i.p.exponent + shift),
                 token.again.eq(self.i.p.again),
+                token.add.eq(self.i.p.add),
                 token.end.eq(self.i.p.end),
             ]
 
-        # Stage 2: its place in the ring.  The last end token of a group turns to the next one; once it has left, all
-        # weights of the group have been read.
+        # Stage 2: its place in the ring.  The last token of a group turns to the next one; when it leaves, the last of
+        # the group's weights is read.
         passes = Loop(m, place & token.end, self.pass_last, "passes")
         turned = Signal()
         linear = Signal(range(2 * depth))
