@@ -264,7 +264,7 @@ def measure(design: Design, image_count: int, console: Console) -> dict[str, Any
         layers.append(
             {
                 "kind": layer.kind,
-                "lanes": None if layer.kind == "maxpool" else folding.lanes,
+                "lanes": folding.lanes if layer.is_weighted else None,
                 "clocks": counts["clocks"],
                 "accumulations": counts["accumulations"],
                 "synaptic_operations": counts["synaptic_operations"],

@@ -1,11 +1,11 @@
 """Chooses the parallelism of every layer for the lanes, or the memory, that a target offers."""
 
 from argparse import ArgumentTypeError
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence, Set
 from math import gcd
 
-from sw.folding import Folding, beat_codes, pixel_codes
-from sw.network import Network, NetworkError
+from sw.folding import Folding, beat_codes, beat_partners, pixel_codes
+from sw.network import INPUT, Network, NetworkError
 
 from .weights import LOAD_WIDTH, SPRAM_DEPTH
 
@@ -28,7 +28,7 @@ def choose_foldings(
     Groups come out evenly filled; fire units are just enough that lanes do not wait for them.
     Raises NetworkError for a number of lanes that is not positive or a sequence of the wrong length.
     """
-    weighted = [index for index, layer in enumerate(network.layers) if layer.kind != "maxpool"]
+    weighted = [index for index, layer in enumerate(network.layers) if layer.is_weighted]
     limits = [lanes] * len(weighted) if isinstance(lanes, int) else list(lanes)
     if len(limits) != len(weighted):
         raise NetworkError(
@@ -36,22 +36,35 @@ def choose_foldings(
         )
     if any(limit < 1 for limit in limits):
         raise NetworkError(f"lanes must be at least 1, not {min(limits)}")
-    foldings: list[Folding] = [Folding()] * len(network.layers)
+    used = {}
     for index, limit in zip(weighted, limits, strict=True):
         channels = network.shapes[index + 1][0]
-        used = -(-channels // -(-channels // limit))
-        units = 1
-        if not network.is_readout(index):
-            common = gcd(used, channels)
-            units = min(
-                (f for f in range(1, common + 1) if common % f == 0 and used // f <= PASS_CLOCKS),
-                default=common,
-            )
+        used[index] = -(-channels // -(-channels // limit))
+    foldings: list[Folding] = [Folding()] * len(network.layers)
+    for index, partners in enumerate(beat_partners(network)):
+        if network.layers[index].is_pool:
+            continue
+        units = _fire_units(network, partners, used)
+        if network.layers[index].kind == "join":
+            foldings[index] = Folding(fire_units=units)
+            continue
         beat = beat_codes(network, tuple(foldings), index)
-        foldings[index] = Folding(
-            lanes=used, fire_units=units, word_codes=_word_codes(network, index, beat, word_width)
-        )
+        word = _word_codes(network, index, beat, word_width)
+        foldings[index] = Folding(lanes=used[index], fire_units=units, word_codes=word)
     return tuple(foldings)
+
+
+def _fire_units(network: Network, partners: Set[int], lanes: Mapping[int, int]) -> int:
+    """The fewest fire units with which no lanes of `partners`, who send as many codes a beat, wait for them."""
+    if INPUT in partners or network.is_readout(max(partners)):
+        return 1
+    senders = [index for index in partners if index in lanes]
+    common = gcd(*(gcd(lanes[index], network.shapes[index + 1][0]) for index in senders))
+    most = max(lanes[index] for index in senders)
+    return min(
+        (f for f in range(1, common + 1) if common % f == 0 and most // f <= PASS_CLOCKS),
+        default=common,
+    )
 
 
 def _word_codes(network: Network, index: int, beat: int, word_width: int) -> int:
@@ -85,7 +98,7 @@ def fold_for_spram(
     cannot be: a pipeline is as fast as its slowest layer.  The others then give back the lanes that they do not need.
     Raises NetworkError when the weights do not fit.
     """
-    weighted = [index for index, layer in enumerate(network.layers) if layer.kind != "maxpool"]
+    weighted = [index for index, layer in enumerate(network.layers) if layer.is_weighted]
     width = {i: network.layers[i].weight_width for i in weighted}
     bits = {i: network.layers[i].parameter_count * width[i] for i in weighted}
     channels = {i: network.shapes[i + 1][0] for i in weighted}

@@ -254,7 +254,7 @@ def figures_of(
         if outcome.counters[index]:
             counts = outcome.counters[index]
             entry["counters"] = counts
-            if layer.kind != "maxpool":
+            if layer.is_weighted:
                 operations, slots = counts["synaptic_operations"], folding.lanes * counts["clocks"]
                 entry["lane_utilisation"] = operations / slots if slots else 0.0
         if outcome.layer_clocks:

@@ -110,6 +110,22 @@ def beat_codes(network: Network, foldings: tuple["Folding", ...], index: int, k:
     return sent_codes(network, foldings, network.sources(index)[k])
 
 
+def beat_partners(network: Network) -> tuple[frozenset[int], ...]:
+    """For each layer, all that send as many codes a beat as it: what meets in a join does, and pools pass beats on.
+
+    Only sets with INPUT, -1, have members that send the input's one code a beat.
+    """
+    partners = {index: {index} for index in range(INPUT, len(network.layers))}
+    for index, layer in enumerate(network.layers):
+        if layer.is_weighted:
+            continue
+        for source in network.sources(index):
+            partners[index] |= partners[source]
+            for other in partners[index]:
+                partners[other] = partners[index]
+    return tuple(frozenset(partners[index]) for index in range(len(network.layers)))
+
+
 def check_foldings(network: Network, foldings: tuple["Folding", ...]) -> None:
     """Raise NetworkError when a folding does not suit its layer, or the layers do not suit each other."""
     if len(foldings) != len(network.layers):
