@@ -9,7 +9,7 @@ import numpy as np
 
 from support import PIXELS, conv, dense, images, multi_level, one_hot
 from sw import golden
-from sw.folding import Folding, beat_codes
+from sw.folding import Folding, beat_codes, beat_partners
 from sw.network import INPUT, Coding, Layer, Network, Neuron
 
 
@@ -203,20 +203,14 @@ def random_graph(seed: int, *blocks: Callable[[Builder, int], int]) -> Network:
 def random_foldings(seed: int, net: Network) -> tuple[Folding, ...]:
     """Foldings that suit `net`: what meets in a join sends the same number of codes a beat."""
     rng = random.Random(seed)
-    together = {INPUT: {INPUT}}  # the layers that send as many codes a beat as this one
-    for index, layer in enumerate(net.layers):
-        together[index] = {index}
-        for source in net.sources(index) if layer.is_pool or layer.kind == "join" else ():
-            together[index] |= together[source]
-        for other in together[index]:
-            together[other] = together[index]
+    partners = beat_partners(net)
     units: dict[int, int] = {}
-    for index in range(INPUT, len(net.layers)):
+    for index, together in enumerate(partners):
         if index not in units:
-            common = gcd(*(net.shapes[other + 1][0] for other in together[index]))
-            largest = 1 if together[index] & {INPUT, len(net.layers) - 1} else common
-            choice = rng.choice([n for n in range(1, largest + 1) if common % n == 0])
-            units |= dict.fromkeys(together[index], choice)
+            common = gcd(*(net.shapes[other + 1][0] for other in together))
+            fixed = INPUT in together or net.is_readout(index)
+            choices = [n for n in range(1, common + 1) if common % n == 0]
+            units |= dict.fromkeys(together, 1 if fixed else rng.choice(choices))
     foldings: list[Folding] = []
     for index, layer in enumerate(net.layers):
         if not layer.is_weighted:

@@ -9,8 +9,9 @@ import pytest
 import engine
 import graphs
 from graphs import random_neuron
+from hw.folding import choose_foldings
 from support import conv, dense, images, maxpool, multi_level, network
-from sw.folding import Folding, beat_codes
+from sw.folding import Folding, beat_codes, check_foldings
 from sw.network import Coding, Layer, Network
 
 
@@ -111,6 +112,16 @@ def test_block_equals_golden(block):
 @pytest.mark.parametrize("seed", range(20, 22))
 def test_graph_equals_golden(seed):
     run_graph(seed, graphs.random_graph(seed))
+
+
+@pytest.mark.parametrize("lanes", [1, 3, 16])
+def test_chosen_foldings_suit_graphs(lanes):
+    """What meets in a join sends as many codes a beat; no layer has more lanes than were asked for."""
+    for seed in range(20):
+        net = graphs.random_graph(seed)
+        foldings = choose_foldings(net, lanes)
+        check_foldings(net, foldings)
+        assert all(folding.lanes <= lanes for folding in foldings)
 
 
 @pytest.mark.parametrize("boundary", ["open", "closed"])
