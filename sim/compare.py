@@ -6,10 +6,15 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from sim.model import Records
+from sim.verilator import SimulationError
 from sw.network import Network
 
 if TYPE_CHECKING:  # torch takes seconds to import
     from sw.golden import Trace
+
+
+class MismatchError(SimulationError):
+    """The hardware and the golden model differ; the message names the first difference."""
 
 
 @dataclass(frozen=True)
@@ -28,6 +33,16 @@ class Mismatch:
 def stream_of(codes: np.ndarray) -> np.ndarray:
     """Codes or currents (batch, step, C, H, W) in stream order, (batch, step * H * W * C): row, column, channel."""
     return codes.transpose(0, 1, 3, 4, 2).reshape(len(codes), -1)
+
+
+def place_of(network: Network, index: int, at: int, what: str) -> str:
+    """Words for value `at` of what layer `index` sends for one image."""
+    c, h, w = network.shapes[index + 1]
+    step, y, x, channel = np.unravel_index(at, (network.timesteps, h, w, c))
+    return (
+        f"layer {index} ({network.layers[index].kind}), {what} {at} of its stream "
+        f"(step {step}, row {y}, column {x}, channel {channel})"
+    )
 
 
 def compare(
@@ -65,12 +80,7 @@ def _compare_streams(
         wrong = np.flatnonzero(expected != got)
         if wrong.size:
             at = int(wrong[0])
-            c, h, w = network.shapes[index + 1]
-            step, y, x, channel = np.unravel_index(at, (network.timesteps, h, w, c))
-            place = (
-                f"layer {index} ({network.layers[index].kind}), {what} {at} of its stream "
-                f"(step {step}, row {y}, column {x}, channel {channel})"
-            )
+            place = place_of(network, index, at, what)
             return place, expected[at], got[at]
     return None
 

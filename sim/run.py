@@ -24,7 +24,7 @@ from rich.table import Table
 
 from hw.generate import add_folding_options, folding_of, generate
 from hw.weights import load_image
-from sim.compare import compare
+from sim.compare import MismatchError, compare
 from sim.model import Model
 from sim.verilator import SimulationError
 from sw.clocks import Forecast, forecast
@@ -35,10 +35,6 @@ from sw.network import Network, NetworkError, load
 CHUNK = 20  # images between two comparisons
 SPEED_IMAGES = 100  # images of the run without pauses
 BUILD_ROOT = Path(__file__).resolve().parent.parent / "build" / "sim"
-
-
-class MismatchError(SimulationError):
-    """The hardware and the golden model differ; the message names the first difference."""
 
 
 @dataclass(frozen=True)

@@ -50,6 +50,7 @@ COMPILE_FLAGS = (
     ),
 )
 FAST, SLOW = "-O2", "-O0"  # of the code that runs every clock, and of constructors
+BUNCH = 1_000_000  # bytes of C++ that are compiled as one
 
 
 class SimulationError(RuntimeError):
@@ -232,13 +233,11 @@ def _compile(
     """Compile everything in `directory` and link `product`; objects are deleted afterwards."""
     include = verilator.root / "include"
     flags = [*COMPILE_FLAGS, f"-I{include}", f"-I{include / 'vltstd'}", "-Iobj", "-I."]
-    sources = sorted([*directory.glob("obj/*.cpp"), *directory.glob("*.cpp")])
     commands, objects = [], []
-    for source in sources:
-        level = SLOW if "__Slow" in source.name or "__Syms" in source.name else FAST
-        object_file = str(source.relative_to(directory).with_suffix(".o"))
+    for unit, level in _units(directory):
+        object_file = str(unit.relative_to(directory).with_suffix(".o"))
         commands.append(
-            [compiler, *flags, level, "-c", str(source.relative_to(directory)), "-o", object_file]
+            [compiler, *flags, level, "-c", str(unit.relative_to(directory)), "-o", object_file]
         )
         objects.append(object_file)
     with ThreadPoolExecutor(max_workers=min(4, os.cpu_count() or 1)) as pool:
@@ -251,8 +250,32 @@ def _compile(
         runtime = list(pool.map(lambda name: _runtime_object(compiler, verilator, name), names))
     _run([compiler, "-o", product, *objects, *map(str, runtime), "-pthread", *link], directory)
     shutil.rmtree(directory / "obj")
-    for leftover in directory.glob("*.o"):
+    for leftover in [*directory.glob("*.o"), *directory.glob("unit*.cpp")]:
         leftover.unlink()
+
+
+def _units(directory: Path) -> list[tuple[Path, str]]:
+    """What to compile, and how: Verilator's files in bunches, as the headers take longer than most of them."""
+    files: dict[str, list[Path]] = {SLOW: [], FAST: sorted(directory.glob("*.cpp"))}
+    for source in sorted(directory.glob("obj/*.cpp")):
+        slow = "__Slow" in source.name or "__Syms" in source.name
+        files[SLOW if slow else FAST].append(source)
+    units = []
+    for level, sources in files.items():
+        bunches: list[list[Path]] = []
+        size = BUNCH
+        for source in sources:
+            if size >= BUNCH:
+                bunches.append([])
+                size = 0
+            bunches[-1].append(source)
+            size += source.stat().st_size
+        for n, bunch in enumerate(bunches):
+            unit = directory / f"unit{level}_{n}.cpp"
+            names = [source.relative_to(directory) for source in bunch]
+            unit.write_text("".join([f'#include "{name}"\n' for name in names]))
+            units.append((unit, level))
+    return units
 
 
 def _runtime_object(compiler: str, verilator: Verilator, name: str) -> Path:

@@ -14,10 +14,8 @@ os.environ.setdefault("GOMP_SPINCOUNT", "0")
 
 import argparse
 import functools
-import logging
 import sys
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +25,7 @@ from rich.table import Table
 
 from sw.analysis.results import Row, appending, names_of, over_seeds, read_results
 from sw.analysis.runs import Loader, Run, execute, plan, sentence, title
+from sw.cluster import finished
 from sw.datasets import load
 from sw.files import write_json
 from sw.training.recipe import shipped
@@ -66,46 +65,17 @@ def sweep(
         for run in runs:
             if run.key in rows:
                 report(rows[run.key])
-        for row in _finished(left, work, workers, scheduler):
+        for run, outcome in finished(left, work, workers=workers, scheduler=scheduler):
+            if isinstance(outcome, Exception):  # its worker was killed, again and again
+                row: Row = run.row() | {"error": sentence(outcome)}
+            else:
+                row = outcome
             append(row)
             if "error" not in row:
                 (output / f"{row['key']}.state").unlink(missing_ok=True)
             rows[row["key"]] = row
             report(row)
     return [rows[run.key] for run in runs]
-
-
-def _finished(
-    runs: Sequence[Run], work: Callable[[Run], Row], workers: int, scheduler: str
-) -> Iterator[Row]:
-    """The rows of runs, as they finish."""
-    if not runs or not (workers or scheduler):
-        yield from map(work, runs)
-        return
-    from distributed import Client, LocalCluster, as_completed
-
-    with ExitStack() as stack:
-        if scheduler:
-            try:
-                client = stack.enter_context(Client(scheduler, timeout="10s"))
-            except (OSError, ValueError):
-                raise ValueError(f"no Dask scheduler answers at {scheduler!r}") from None
-        else:
-            cluster = LocalCluster(
-                n_workers=min(workers, len(runs)),
-                threads_per_worker=1,
-                host="127.0.0.1",
-                dashboard_address=None,
-                memory_limit=None,  # a run must not be killed by a guess of what it needs
-                silence_logs=logging.ERROR,  # a worker that ends slowly is worth no line; errors are in the rows
-            )
-            client = stack.enter_context(Client(stack.enter_context(cluster)))
-        futures = {client.submit(work, run, pure=False): run for run in runs}
-        for future in as_completed(futures):
-            try:
-                yield future.result()
-            except Exception as error:  # its worker was killed, again and again
-                yield futures[future].row() | {"error": sentence(error)}
 
 
 # --------------------------------------------------------------------------------------------------------- main
