@@ -22,7 +22,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
-from hw.generate import add_folding_options, folding_of, generate
+from hw.generate import add_folding_options, add_macro_option, folding_of, generate
 from hw.weights import load_image
 from sim.compare import MismatchError, compare
 from sim.model import Model
@@ -34,6 +34,7 @@ from sw.network import Network, NetworkError, load
 
 CHUNK = 20  # images between two comparisons
 SPEED_IMAGES = 100  # images of the run without pauses
+LARGE_BITS = 1 << 20  # a memory whose contents would make Verilog of megabytes
 BUILD_ROOT = Path(__file__).resolve().parent.parent / "build" / "sim"
 
 
@@ -310,6 +311,7 @@ def simulate(
     frames: np.ndarray,
     *,
     loadable: tuple[int, ...] = (),
+    macros: int | None = None,
     labels: np.ndarray | None = None,
     seed: int = 0,
     pause: float = 0.2,
@@ -319,6 +321,7 @@ def simulate(
 ) -> dict[str, Any]:
     """Generate, compile, run `frames` with pauses and some of them without; return all figures as a JSON object.
 
+    macros: memories of at least so many bits keep their contents in files (see `hw.macros`).
     Raises MismatchError, SimulationError or NetworkError.
     """
     from sw import golden
@@ -327,11 +330,8 @@ def simulate(
     weights = np.array(load_image(network, foldings, loadable), np.uint16) if loadable else None
     BUILD_ROOT.mkdir(parents=True, exist_ok=True)
     waiting = console.status("compiling the RTL") if console.is_terminal else nullcontext()
-    with tempfile.TemporaryDirectory(dir=BUILD_ROOT) as name, waiting:
-        manifest = generate(network, foldings, Path(name), taps=True, loadable=loadable)
-        model = Model.build(Path(name), manifest)
 
-    def run(frames: np.ndarray, pause: float, title: str) -> Outcome:
+    def run(model: Model, frames: np.ndarray, pause: float, title: str) -> Outcome:
         columns = (TextColumn(title), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
         with Progress(
             *columns, console=console, transient=True, disable=not console.is_terminal
@@ -349,8 +349,14 @@ def simulate(
                 advanced=lambda count: progress.advance(task, count),
             )
 
-    checked = run(frames, pause, "RTL against golden model")
-    speed = run(frames[:SPEED_IMAGES], 0.0, "without pauses") if pause else checked
+    with tempfile.TemporaryDirectory(dir=BUILD_ROOT) as name:  # memories are read from here
+        with waiting:
+            manifest = generate(
+                network, foldings, Path(name), taps=True, loadable=loadable, macros=macros
+            )
+            model = Model.build(Path(name), manifest)
+        checked = run(model, frames, pause, "RTL against golden model")
+        speed = run(model, frames[:SPEED_IMAGES], 0.0, "without pauses") if pause else checked
     events = golden.window_events(network, frames[: speed.images])
     predicted = forecast(network, foldings, events)
     result: dict[str, Any] = {
@@ -411,6 +417,7 @@ def _parser() -> argparse.ArgumentParser:
         help="folder of the data set (default: the shipped MNIST images)",
     )
     add_folding_options(parser)
+    add_macro_option(parser, LARGE_BITS)
     parser.add_argument(
         "--pause",
         type=float,
@@ -474,6 +481,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             foldings,
             inputs.frames,
             loadable=loadable,
+            macros=args.macros,
             labels=inputs.labels,
             seed=seed,
             pause=args.pause,

@@ -62,7 +62,7 @@ def allowed_own(module: str) -> tuple[str, ...]:
             return ("sim.drivers", "sim.scoreboard", "sim.vectors", "sw.network", "sw.folding")
         case "sim":
             golden = ("sw.golden", "sw.golden_shared")
-            return ("sim", "hw", *CONTRACT, *golden, "sw.datasets", "sw.inputs")
+            return ("sim", "hw", *CONTRACT, *golden, "sw.datasets", "sw.inputs", "sw.cluster")
     raise AssertionError(f"{module} belongs to no package")
 
 
