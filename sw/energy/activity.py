@@ -108,22 +108,25 @@ def from_trace(network: Network, frames: np.ndarray, trace: Trace) -> Activity:
     """
     parts = parts_of_network(network)
     streams = [_Stream() for _ in parts]
-    maps = [torch.from_numpy(network.input_coding.values[frames])]
-    codings = [network.sent(index) for index in range(len(network.layers) - 1)]
-    for layer, coding in zip(trace.layers[:-1], codings, strict=True):
-        if layer.codes is None or coding is None:
+    maps = {INPUT: torch.from_numpy(network.input_coding.values[frames])}
+    codings = [network.sent(index) for index in range(len(network.layers))]
+    for index, (layer, coding) in enumerate(zip(trace.layers, codings, strict=True)):
+        if coding is None:
+            continue
+        if layer.codes is None:
             raise ValueError("the run kept no codes; call sw.golden.run with keep_codes=True")
-        maps.append(torch.from_numpy(coding.values[layer.codes]))
+        maps[index] = torch.from_numpy(coding.values[layer.codes])
     still = bool((frames == frames[:, :1]).all())
     entered = _Entered(network.input_coding.levels, network.timesteps)
-    entered.add_frames(maps[0][:, :1] if still else maps[0], still)
+    entered.add_frames(maps[INPUT][:, :1] if still else maps[INPUT], still)
     for stream, (geometry, (index, part)) in zip(streams, parts, strict=True):
         if part == "average":
-            stream.add(_block_sums(maps[index], network.layers[index].average), 0)
+            source = network.sources(index)[0]
+            stream.add(_block_sums(maps[source], network.layers[index].average), 0)
         elif geometry.spikes:
-            stream.add(maps[index + 1], 0)
+            stream.add(maps[index], 0)
     limits = [None if coding is None else range(coding.max_value + 1) for coding in codings]
-    return _activity(entered, parts, streams, [*limits, None])
+    return _activity(entered, parts, streams, limits)
 
 
 class _Stream:

@@ -11,19 +11,23 @@ capitals, T timesteps, P lanes, F fire units::
     accumulators  SYNAPTIC_OPERATIONS * one read-modify-write of an accumulator (1 pJ at 45 nm, an assumption)
                   + passes * (2 P + P / F * (P - F)) * accumulator bits * R      hand over, clear, shift out
     spikes        (SPIKE_READS + SPIKE_WRITES) * E(spikes) + SPIKE_READS * the word's possible events * R
-                  a pool: (SPIKE_READS + SPIKE_WRITES) * E(partial maxima)
+                  a pool: (SPIKE_READS + SPIKE_WRITES) * E(partial maxima or sums)
+                  a join: a read and a write of every skip buffer a beat
     census        (pixels + columns that enter a window) * E(census)             how many words of a pixel hold spikes
                   + columns * pixels of a window * bits of a count * R           what the window holds slides on
     streams       beats in * word bits * R + words * (word + index bits) * R     packed into words
                   + beats out * beat bits * R                                    the queue to the next layer
                   first layer: + T * codes * E(1000 words of one code)           as deep as the scatter's FIFO
                   a pool: (2 * beats in + beats out) * beat bits * R
+                  a join: (beats in + beats out) * their bits * R, and those of the sum and of what scaling keeps
     adds          SYNAPTIC_OPERATIONS * (E_add + shifted operand's bits * R)
                   a layer that multiplies: E_mac instead of E_add, and the product's bits
+                  a join: an addition a further source; a scaled spike its exponents, a scaled current E_mac
     fire units    T * neurons * (exponents + 1, + 1 where T > 1, + 1 where that leaks) * E_add
                   + T * neurons * (accumulator + potential + theta + exponents * (potential + theta + code) bits) * R
                   readout: classes * (E_add + 2 * potential bits * R)            the highest score so far
-    maxima        T * codes * E_add                                              a pool's comparisons
+                  currents: as neurons without exponents
+    maxima        T * codes * E_add                                              a pool's comparisons, or additions
     addresses     (ACCUMULATIONS + SPIKE_READS + SPIKE_WRITES + census accesses + passes) * E_add
                   + (ACCUMULATIONS + SPIKE_READS) * weight address bits * R + SPIKE_READS * spike address bits * R
                   + positions * pixels of a window * bits of a count * R         the window that is scanned
@@ -39,7 +43,15 @@ from typing import Any
 import numpy as np
 
 from sw.energy.kinds import Energy, by_layer
-from sw.energy.sizes import pool_memory, sizes
+from sw.energy.sizes import (
+    adds_codes,
+    carries,
+    join_memories,
+    pool_memory,
+    sent_bits,
+    sizes,
+    threshold_bits_of,
+)
 from sw.energy.technology import Technology, technology
 from sw.folding import Folding, beat_codes, check_foldings
 from sw.network import Network
@@ -81,8 +93,8 @@ def energy(
     layers = []
     for index, layer in enumerate(network.layers):
         count = {name: float(np.mean(values)) for name, values in counters[index].items()}
-        price = _pool_layer if layer.kind == "maxpool" else _engine_layer
-        layers.append(price(network, folding, index, count, costs))
+        price = {"join": _join_layer, "maxpool": _pool_layer, "sumpool": _pool_layer}
+        layers.append(price.get(layer.kind, _engine_layer)(network, folding, index, count, costs))
     return by_layer(TERMS, layers)
 
 
@@ -93,11 +105,7 @@ def _engine_layer(
     count: Mapping[str, float],
     costs: Technology,
 ) -> dict[str, float]:
-    layer, size, coding = (
-        network.layers[index],
-        sizes(network, foldings, index),
-        network.codings[index],
-    )
+    size, coding = sizes(network, foldings, index), network.codings[index]
     lanes, units = foldings[index].lanes, foldings[index].fire_units
     add, bit = costs.add_pj, costs.register_bit_pj
     access = {name: costs.access_pj(m.depth, m.width) for name, m in size.memories.items()}
@@ -116,26 +124,17 @@ def _engine_layer(
         codes = size.steps * math.prod(network.input_shape)
         streams += codes * costs.access_pj(FIFO_DEPTH, coding.code_width)
 
-    fire_adds, fire_bits = 1, size.accumulator_bits + size.potential_bits + size.threshold_bits
-    if size.steps > 1:
-        fire_adds += 1
-    fire_units = 0.0
-    if layer.neuron is None:
-        fire_units = network.class_count * (add + 2 * size.potential_bits * bit)
+    fire_units = fired * _fire(network, index, costs)
+    if network.is_readout(index):
+        fire_units += network.class_count * (add + 2 * size.potential_bits * bit)
         streams += network.class_count * size.potential_bits * bit
     else:
-        sent = layer.neuron.coding
-        fire_adds += sent.exponent_count + (size.steps > 1 and layer.neuron.leak != "none")
-        fire_bits += sent.exponent_count * (
-            size.potential_bits + size.threshold_bits + sent.code_width
-        )
-        streams += fired * sent.code_width * bit
-    fire_units += fired * (fire_adds * add + fire_bits * bit)
+        streams += fired * sent_bits(network, index) * bit
 
     return {
         "weights": count["weight_reads"] * access["weights"],
         "constants": fired / units * access["constants"],
-        "potentials": potential_accesses * access["potentials"] if size.steps > 1 else 0.0,
+        "potentials": potential_accesses * access.get("potentials", 0.0),
         "accumulators": operations * costs.accumulator_pj
         + hand_overs * size.accumulator_bits * bit,
         "spikes": spike_accesses * access["spikes"] + reads * size.event_bits * bit,
@@ -150,6 +149,55 @@ def _engine_layer(
     }
 
 
+def _fire(network: Network, index: int, costs: Technology) -> float:
+    """pJ of one sum that becomes a potential and a spike, a current or a score."""
+    layer, steps = network.layers[index], network.timesteps
+    potential_bits, threshold_bits = network.firing_width(index), threshold_bits_of(network, index)
+    adds = 1 + (steps > 1 and carries(network, index))
+    bits = network.bounds(index).accumulator_width + potential_bits + threshold_bits
+    if layer.neuron is not None:
+        sent = layer.neuron.coding
+        adds += sent.exponent_count + (steps > 1 and layer.neuron.leak != "none")
+        bits += sent.exponent_count * (potential_bits + threshold_bits + sent.code_width)
+    return adds * costs.add_pj + bits * costs.register_bit_pj
+
+
+def _join_layer(
+    network: Network,
+    foldings: tuple[Folding, ...],
+    index: int,
+    count: Mapping[str, float],
+    costs: Technology,
+) -> dict[str, float]:
+    layer, sources = network.layers[index], network.sources(index)
+    memories = join_memories(network, foldings, index)
+    access = {name: costs.access_pj(m.depth, m.width) for name, m in memories.items()}
+    skips = [pj for name, pj in access.items() if name.startswith("skip")]
+    values = network.timesteps * math.prod(network.shapes[index + 1])
+    beats = values / foldings[index].fire_units
+    sum_bits = network.bounds(index).accumulator_width
+    bits = sum_bits + sent_bits(network, index)
+    added = (len(sources) - 1) * costs.add_pj
+    for k, source in enumerate(sources):
+        bits += sent_bits(network, source)
+        if "scales" in memories:  # two more stages, of what came and of its product
+            bits += sent_bits(network, source) + sum_bits
+        if layer.scale(k) is not None:
+            coding = network.sent(source)
+            added += costs.mac_pj if coding is None else coding.exponent_count * costs.add_pj
+    spike_accesses = count["spike_reads"] + count["spike_writes"]
+    potential_accesses = count["potential_reads"] + count["potential_writes"]
+    return {
+        "constants": beats * (access.get("constants", 0.0) + access.get("scales", 0.0)),
+        "potentials": potential_accesses * access.get("potentials", 0.0),
+        "spikes": spike_accesses * (sum(skips) / len(skips) if skips else 0.0),
+        "streams": values * bits * costs.register_bit_pj,
+        "adds": values * added,
+        "fire units": 0.0 if adds_codes(network, index) else values * _fire(network, index, costs),
+        "addresses": (spike_accesses + potential_accesses) * costs.add_pj,
+    }
+
+
 def _pool_layer(
     network: Network,
     foldings: tuple[Folding, ...],
@@ -159,7 +207,7 @@ def _pool_layer(
 ) -> dict[str, float]:
     memory = pool_memory(network, foldings, index)
     beat = beat_codes(network, foldings, index)
-    received = network.timesteps * math.prod(network.shapes[index])
+    received = network.timesteps * math.prod(network.input_shape_of(index))
     sent = network.timesteps * math.prod(network.shapes[index + 1])
     accesses = count["spike_reads"] + count["spike_writes"]
     return {

@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from sw.folding import COUNTERS, Folding, check_foldings, pixel_codes
-from sw.network import Network
+from sw.folding import COUNTERS, Folding, beat_codes, beat_partners, check_foldings, pixel_codes
+from sw.network import INPUT, Network
 
 CHUNK = 100  # images that the golden model evaluates at a time
 
@@ -115,16 +115,25 @@ def uniform_foldings(
     network: Network, lanes: int = 8, fire_units: int = 4, word_codes: int = 4
 ) -> tuple[Folding, ...]:
     """The same parallelism in every layer, as far as its channels and its neighbours allow."""
+    units = [
+        1 if network.is_readout(index) else math.gcd(fire_units, min(lanes, channels), channels)
+        for index, (channels, _, _) in enumerate(network.shapes[1:])
+    ]
+    units = [
+        1 if INPUT in partners else math.gcd(*(units[index] for index in partners))
+        for partners in beat_partners(network)
+    ]
     foldings: list[Folding] = []
-    beat = 1
     for index, layer in enumerate(network.layers):
-        if layer.kind == "maxpool":
-            foldings.append(Folding())
+        if not layer.is_weighted:
+            foldings.append(
+                Folding() if layer.is_pool else Folding(lanes=units[index], fire_units=units[index])
+            )
             continue
+        beat = beat_codes(network, tuple(foldings), index)
         channels = network.shapes[index + 1][0]
-        own_lanes = min(lanes, channels)
-        units = 1 if network.is_readout(index) else math.gcd(fire_units, own_lanes, channels)
         word = min(-(-word_codes // beat), -(-pixel_codes(network, index) // beat)) * beat
-        foldings.append(Folding(lanes=own_lanes, fire_units=units, word_codes=word))
-        beat = units
+        foldings.append(
+            Folding(lanes=min(lanes, channels), fire_units=units[index], word_codes=word)
+        )
     return tuple(foldings)

@@ -216,24 +216,29 @@ def from_network(network: Network) -> tuple[Geometry, ...]:
 def parts_of_network(network: Network) -> list[tuple[Geometry, Part]]:
     """`from_network`, and where each layer comes from."""
     made: list[tuple[Geometry, Part]] = []
+    sender = {INPUT: INPUT}  # layer of the artefact -> geometry that sends its output
     for index, layer in enumerate(network.layers):
-        before, after = network.shapes[index], network.shapes[index + 1]
-        if layer.kind == "maxpool":
-            made.append((pool(f"{index} pool", before, after), (index, "pool")))
-            continue
+        before, after = network.input_shape_of(index), network.shapes[index + 1]
+        read = tuple(sender[source] for source in network.sources(index))
         if layer.average != (1, 1):
             small = (before[0], before[1] // layer.average[0], before[2] // layer.average[1])
-            made.append((pool(f"{index} average", before, small), (index, "average")))
-            before = small
-        core = Geometry(
-            name=f"{index} {layer.kind}",
-            kind=layer.kind,
-            input_shape=before,
-            output_shape=after,
-            kernel=layer.kernel if layer.kind == "conv" else (1, 1),
-            stride=layer.stride,
-            fires=layer.neuron is not None,
-            spikes=layer.neuron is not None,
-        )
-        made.append((core, (index, "core")))
+            made.append((pool(f"{index} average", before, small, read), (index, "average")))
+            before, read = small, (len(made) - 1,)
+        if layer.is_pool:
+            made.append((pool(f"{index} pool", before, after, read), (index, "pool")))
+        else:
+            core = Geometry(
+                name=f"{index} {layer.kind}",
+                kind="add" if layer.kind == "join" else layer.kind,
+                input_shape=before,
+                output_shape=after,
+                kernel=layer.kernel if layer.kind == "conv" else (1, 1),
+                stride=layer.stride,
+                sources=read,
+                bias=layer.is_weighted,
+                fires=layer.neuron is not None,
+                spikes=network.sent(index) is not None,
+            )
+            made.append((core, (index, "core")))
+        sender[index] = len(made) - 1
     return made

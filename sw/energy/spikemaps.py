@@ -217,7 +217,14 @@ def load_spikes(path: Path, folder: Path | None, images: int) -> Spikes:
 
 
 def of_artefact(network: Network, frames: np.ndarray) -> Spikes:
-    """Spikes of the golden model on frames of codes, uint8 (batch, step, C, H, W)."""
+    """Spikes of the golden model on frames of codes, uint8 (batch, step, C, H, W).
+
+    Raises ValueError for a network with joins, whose spikes only `of_checkpoint` follows.
+    """
+    if not network.is_chain:
+        raise ValueError(
+            "dataflows of an artefact are studied on chains only; give the checkpoint of a network with joins"
+        )
     weighted = [i for i, layer in enumerate(network.layers) if layer.weights is not None]
     means = _Means([_artefact_geometry(network, index) for index in weighted])
     for start in range(0, len(frames), BATCH):

@@ -11,7 +11,8 @@ k^2, dense n * n_i::
     addresses     (n_i + n + C_out * k^2) * E_add                                dense: n_i * n * E_add
 
 Assumptions: one timestep, whatever the spiking network has; zeros are not skipped; synapses that padding adds are
-counted; sums in the making, pooling and ReLU are free.
+counted; sums in the making, pooling and ReLU are free.  A join of m inputs adds n (m - 1) times, reads m n activations,
+writes n of them and computes n addresses; one of a single input is a lone ReLU.
 """
 
 import math
@@ -36,15 +37,30 @@ def twin(network: Network, costs: Technology = NM45) -> Energy:
     return by_layer(
         TERMS,
         [
-            {} if layer.kind == "maxpool" else _layer(network, index, costs)
+            {}
+            if layer.is_pool
+            else _join(network, index, costs)
+            if layer.kind == "join"
+            else _layer(network, index, costs)
             for index, layer in enumerate(network.layers)
         ],
     )
 
 
+def _join(network: Network, index: int, costs: Technology) -> dict[str, float]:
+    elements, count = math.prod(network.shapes[index + 1]), len(network.sources(index))
+    if count == 1:
+        return {}
+    return {
+        "activations": (count + 1) * elements * costs.access_pj(elements, WORD_BITS),
+        "operations": (count - 1) * elements * costs.add_pj,
+        "addresses": elements * costs.add_pj,
+    }
+
+
 def _layer(network: Network, index: int, costs: Technology) -> dict[str, float]:
     layer = network.layers[index]
-    c_in, height, width = network.shapes[index]
+    c_in, height, width = network.input_shape_of(index)
     inputs = c_in * height * width // math.prod(layer.average)
     channels, outputs = network.shapes[index + 1][0], math.prod(network.shapes[index + 1])
     filter_words = c_in * math.prod(layer.kernel)

@@ -74,7 +74,12 @@ class Chain:
 
 
 def chain_of(network: Network) -> Chain:
-    """The chain of an artefact, exact: float64 holds its integers.  Raises InterchangeError beyond 2^53."""
+    """The chain of an artefact, exact: float64 holds its integers.
+
+    Raises InterchangeError beyond 2^53, and for a network with joins.
+    """
+    if not network.is_chain:
+        raise InterchangeError("the network has joins or sum pools; only chains can be exchanged")
     stages = []
     for index, layer in enumerate(network.layers):
         name = f"{layer.kind}_{index}"
