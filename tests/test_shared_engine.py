@@ -135,8 +135,10 @@ def test_weights_from_flash():
     [
         (
             {"weight_depth": 10},
-            "a buffer of 10 words of 8 weights is too small for the 48 that one group of output channels needs; "
-            "give it that many, or use a network with fewer inputs a window",
+            (
+                "a buffer of 10 words of 8 weights is too small for the 48 that one group of output channels needs; "
+                "give it that many, or use a network with fewer inputs a window"
+            ),
         ),
         (
             {"stream_width": 24},
@@ -157,8 +159,10 @@ def test_refuses_a_program(change, message):
         (
             "temporal",
             {},
-            "the shared engine keeps no potentials and runs networks of one timestep, not of 3; generate the "
-            "pipeline of all layers",
+            (
+                "the shared engine keeps no potentials and runs networks of one timestep, not of 3; generate the "
+                "pipeline of all layers"
+            ),
         ),
         (
             "one-channel",
