@@ -258,12 +258,13 @@ def measure(design: Design, image_count: int, console: Console) -> dict[str, Any
     )
     speed = result["speed"]
     layers = []
-    for layer, folding, entry, counts in zip(
-        network.layers, foldings, speed["layers"], result["counters"], strict=True
+    for index, (layer, folding, entry, counts) in enumerate(
+        zip(network.layers, foldings, speed["layers"], result["counters"], strict=True)
     ):
         layers.append(
             {
                 "kind": layer.kind,
+                "sources": list(network.sources(index)),
                 "lanes": folding.lanes if layer.is_weighted else None,
                 "clocks": counts["clocks"],
                 "accumulations": counts["accumulations"],

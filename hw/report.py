@@ -244,7 +244,7 @@ def page(report: Mapping[str, Any], energy: str = "") -> str:
                 ("layer", "lanes", "clocks", "synaptic operations", "lane utilisation"),
                 [
                     (
-                        f"{index} {layer['kind']}",
+                        _name(index, layer),
                         layer["lanes"] or "",
                         f"{layer['clocks']:,.0f}",
                         f"{layer['synaptic_operations']:,.0f}",
@@ -385,6 +385,15 @@ LOGIC = {"lut": "LUTs", "ff": "flip-flops"}
 MEMORY = {"block_ram": "block RAM", "spram": "single-port RAM", "lut_ram": "distributed RAM"}
 
 
+def _name(index: int, layer: Mapping[str, Any]) -> str:
+    """A layer in words, with what it reads if that is not just the layer before."""
+    sources = layer.get("sources", [index - 1])
+    if sources == [index - 1]:
+        return f"{index} {layer['kind']}"
+    read = ", ".join("input" if source < 0 else str(source) for source in sources)
+    return f"{index} {layer['kind']} of {read}"
+
+
 def _draw_clocks(layers: Sequence[Mapping[str, Any]]) -> Any:
     figure, axes = _figure()
     names = [f"{index} {layer['kind']}" for index, layer in enumerate(layers)]
@@ -396,5 +405,7 @@ def _draw_clocks(layers: Sequence[Mapping[str, Any]]) -> Any:
         label="of which with an accumulation",
     )
     axes.set_ylabel("clocks an image")
+    if len(names) > 8:
+        axes.tick_params(axis="x", labelrotation=90)
     axes.legend()
     return figure

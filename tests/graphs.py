@@ -223,3 +223,13 @@ def random_foldings(seed: int, net: Network) -> tuple[Folding, ...]:
             Folding(lanes=lanes, fire_units=units[index], word_codes=beat * rng.randint(1, 5))
         )
     return tuple(foldings)
+
+
+def mixed(timesteps: int = 1) -> Network:
+    """Every kind of join in one small network: a plain sum, currents with scales, a projection, a sum pool."""
+    b = Builder(4, timesteps=timesteps)
+    b.coding, b.shapes[INPUT] = PIXELS, (1, 8, 8)
+    x = b.conv(INPUT, 4)
+    for block in (sew, spiking, strided, membrane):
+        x = block(b, x)
+    return b.finish(b.pool(x, "sumpool"))

@@ -160,6 +160,15 @@ def make_report() -> dict[str, Any]:
                     "synaptic_operations": 0.0,
                     "lane_utilisation": None,
                 },
+                {
+                    "kind": "join",
+                    "sources": [1, -1],
+                    "lanes": None,
+                    "clocks": 10.0,
+                    "accumulations": 0.0,
+                    "synaptic_operations": 0.0,
+                    "lane_utilisation": None,
+                },
             ],
         },
         "accuracy": {"RTL": "80.00 % of 5"},
@@ -178,6 +187,7 @@ def test_page() -> None:
         "80.00 % of 5",
         "2 nJ counted (0.10 of the papers&#x27; scatter)",
         "<h2>Energy</h2><p>bars</p>",
+        "2 join of 1, input",
         "1,234",
         "19,441",
     ):

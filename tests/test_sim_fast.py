@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+import graphs
 import support
 from hw.generate import generate
 from sim import run
@@ -30,6 +31,17 @@ def test_equals_golden(name: str, tmp_path: Path) -> None:
     for pause in (0.0, 0.3, 0.8):
         outcome = run.run_images(model, network, foldings, frames, seed=7, pause=pause)
         assert outcome.images == 24
+
+
+def test_residual_network_equals_golden(tmp_path: Path) -> None:
+    """Joins of every kind over two timesteps: every stream, currents too, and every counter."""
+    network = graphs.mixed(timesteps=2)
+    foldings = graphs.random_foldings(2, network)
+    manifest = generate(network, foldings, tmp_path, taps=True)
+    model = Model.build(tmp_path, manifest)
+    frames = support.images(np.random.default_rng(1), network, 12)
+    for pause in (0.0, 0.5):
+        run.run_images(model, network, foldings, frames, seed=7, pause=pause)
 
 
 @pytest.mark.parametrize("name", ["one-channel", "strided", "temporal"])
