@@ -38,7 +38,7 @@ class Outcome:
     """What a run without a difference measured.
 
     Members
-        classes: int64 (image,); ended: int64 (image,), clock of the last score
+        classes: int64 (image,); ended: int64 (image,), clock of the last score; work: int64 (image, step)
         counters: for every step the mean of every counter over all images but the first, whose beginning is not
             between two ends; over all, of one image
         clocks, seconds: simulated, and spent in the simulator
@@ -47,6 +47,7 @@ class Outcome:
 
     classes: np.ndarray
     ended: np.ndarray
+    work: np.ndarray
     counters: tuple[dict[str, float], ...]
     clocks: int
     seconds: float
@@ -87,7 +88,7 @@ def run_images(
     codes = frames.transpose(0, 1, 3, 4, 2).reshape(-1, 1).astype(np.uint32)
     # The next image's first weights are asked for before this one's scores are out: one image's weights more.
     weights = np.tile(_words(program.weight_stream()), (len(frames) + 1, 1))
-    classes, ended, spikes = [], [], 0
+    classes, ended, work, spikes = [], [], [], 0
     counters: list[list[dict[str, np.ndarray]]] = [[] for _ in program.steps]
     with device.start([codes, weights], seed=seed, pause=pause) as run:
         for at in range(0, len(frames), CHUNK):
@@ -103,10 +104,12 @@ def run_images(
                 parts.append(dict(step))
             classes.append(trace.classes)
             ended.append(recording.ended)
+            work.append(trace.work)
             spikes += int((trace.fired != 0).sum())
         return Outcome(
             np.concatenate(classes),
             np.concatenate(ended),
+            np.concatenate(work),
             tuple(_mean(parts) for parts in counters),
             run.clock,
             run.seconds,
@@ -187,6 +190,12 @@ def simulate(
     speed = run_images(device, program, frames[:SPEED_IMAGES], seed=seed) if pause else checked
     intervals = np.diff(speed.ended)
     interval = float(intervals.mean()) if len(intervals) else float(speed.clocks)
+    predicted = program.schedule.forecast(
+        speed.work,
+        depth=program.weight_depth,
+        beats=[program.beats(step.weight_width) for step in program.steps],
+    )
+    forecast = float(np.diff(predicted).mean()) if len(predicted) > 1 else float(predicted[0])
     lanes = program.schedule.sharing.lanes
     operations = sum(counts["synaptic_operations"] for counts in speed.counters)
     slots = sum(counts["clocks"] for counts in speed.counters)
@@ -200,6 +209,7 @@ def simulate(
         "seed": seed,
         "pause": pause,
         "clocks_per_image": interval,
+        "predicted_clocks_per_image": forecast,
         "slots_per_image": slots,
         "lane_utilisation": operations / (lanes * interval),
         "lane_utilisation_in_slots": operations / (lanes * slots),
@@ -236,9 +246,9 @@ def _show(console: Console, program: Program, result: dict[str, Any]) -> None:
         )
     console.print(table)
     console.print(
-        f"{result['clocks_per_image']:,.0f} clocks an image, {result['slots_per_image']:,.0f} of them slots of the "
-        f"lanes, which are {result['lane_utilisation']:.1%} busy; {result['images_per_second']:,.1f} images/s at "
-        f"{result['frequency_mhz']:g} MHz"
+        f"{result['clocks_per_image']:,.0f} clocks an image ({result['predicted_clocks_per_image']:,.0f} "
+        f"predicted), {result['slots_per_image']:,.0f} of them slots; lanes {result['lane_utilisation']:.1%} busy; "
+        f"{result['images_per_second']:,.1f} images/s at {result['frequency_mhz']:g} MHz"
     )
     console.print(
         f"{result['weight_words_per_image']:,} words of {lanes} weights come in for every image, "

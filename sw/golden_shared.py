@@ -24,12 +24,14 @@ class SharedTrace:
         scores: int64 (batch, class); classes: int64 (batch,)
         fired: uint8 (batch, values): what the fire units send in an image, in order; absent channels are silent
         counters: for every step one int64 array of shape (batch,) for every name in `sw.schedule.COUNTERS`
+        work: int64 (batch, step): slots, or clocks of reading in passes that read longer; without waiting for weights
     """
 
     scores: np.ndarray
     classes: np.ndarray
     fired: np.ndarray
     counters: tuple[Mapping[str, np.ndarray], ...]
+    work: np.ndarray
 
 
 def run(schedule: Schedule, images: np.ndarray) -> SharedTrace:
@@ -38,7 +40,7 @@ def run(schedule: Schedule, images: np.ndarray) -> SharedTrace:
     frames = golden.frames_of(network, images)
     trace = golden.run(network, frames)
     maps = {INPUT: _values(network.input_coding, frames[:, 0])}
-    fired, counters = [np.zeros((len(frames), 0), np.uint8)], []
+    fired, counters, work = [np.zeros((len(frames), 0), np.uint8)], [], []
     for step in schedule.steps:
         codes = trace.layers[step.layer].codes
         spikes = torch.zeros(len(frames), dtype=torch.int64)
@@ -49,8 +51,16 @@ def run(schedule: Schedule, images: np.ndarray) -> SharedTrace:
             fired.append(_in_order(schedule, step, values))
             spikes = (values != 0).flatten(1).sum(1)
             maps[step.stored] = F.max_pool2d(values.float(), step.pool).to(torch.int64)
-        counters.append(_count(schedule, step, maps, spikes))
-    return SharedTrace(trace.scores, trace.classes, np.concatenate(fired, 1), tuple(counters))
+        counts, clocks = _count(schedule, step, maps, spikes)
+        counters.append(counts)
+        work.append(clocks)
+    return SharedTrace(
+        trace.scores,
+        trace.classes,
+        np.concatenate(fired, 1),
+        tuple(counters),
+        np.stack(work, 1),
+    )
 
 
 def _values(coding: Coding, codes: np.ndarray) -> Tensor:
@@ -69,10 +79,13 @@ def _in_order(schedule: Schedule, step: Step, values: Tensor) -> np.ndarray:
 
 def _count(
     schedule: Schedule, step: Step, maps: Mapping[int, Tensor], fired: Tensor
-) -> dict[str, np.ndarray]:
-    """Every counter of one step, int64 (batch,).  `maps`: stored values (batch, C, H, W); `fired`: spikes an image."""
+) -> tuple[dict[str, np.ndarray], np.ndarray]:
+    """Every counter of one step, and its work, int64 (batch,).
+
+    `maps`: stored values (batch, C, H, W); `fired`: spikes an image.
+    """
     sharing, groups = schedule.sharing, schedule.groups(step)
-    events, pieces, words = [], [], 0
+    events, pieces, reading, words = [], [], [], 0
     for term in step.terms:
         x = maps[term.source]
         width = schedule.value_width
@@ -85,11 +98,15 @@ def _count(
         pieces.append(_window_sums(step, term, (split != 0).sum(0).reshape(x.shape).sum(1)))
         inside = _window_sums(step, term, torch.ones(1, h, w, dtype=torch.int64))
         words += int(inside.sum()) * schedule.words(term.source, c)
+        taps = term.kernel[0] * term.kernel[1] * term.average[0] * term.average[1]
+        reading.append(taps + inside * (schedule.words(term.source, c) - 1))
     total = torch.stack(events).sum(0)
+    slots = total.clamp(min=sharing.minimum_pass)
+    work = groups * torch.maximum(slots, torch.stack(reading).sum(0)).flatten(1).sum(1)
     blocks = step.map[0] * step.map[1]
     stored = blocks * schedule.words(step.stored, step.channels) if step.coding else 0
     counts = {
-        "clocks": groups * total.clamp(min=sharing.minimum_pass).flatten(1).sum(1),
+        "clocks": groups * slots.flatten(1).sum(1),
         "accumulations": groups * total.flatten(1).sum(1),
         "synaptic_operations": step.channels * total.flatten(1).sum(1),
         "weight_reads": groups * torch.stack(pieces).sum(0).flatten(1).sum(1),
@@ -97,7 +114,7 @@ def _count(
         "spike_writes": torch.full_like(fired, stored),
         "output_spikes": fired,
     }
-    return {name: counts[name].numpy() for name in COUNTERS}
+    return {name: counts[name].numpy() for name in COUNTERS}, work.numpy()
 
 
 def _window_sums(step: Step, term: Term, counts: Tensor) -> Tensor:

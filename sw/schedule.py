@@ -9,6 +9,8 @@ Values, not codes, lie in the memory of maps: E bits a value, L values a word, a
 value of more than E bits lies in pieces of E bits, all pieces of a channel in the same word.
 """
 
+from collections import deque
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -16,6 +18,10 @@ import numpy as np
 
 from sw.folding import is_flat
 from sw.network import INPUT, Coding, Network, NetworkError
+
+# Clocks from the start of a step to its first slot, and from its last slot to the next start, besides those in which
+# the last pass is fired.
+STEP_LATENCY = 20
 
 # Counters of the shared engine, for every step; what each counts is said in `sw.folding`.
 COUNTERS = (
@@ -253,3 +259,37 @@ class Schedule:
     def streamed_rows(self) -> int:
         """Words of P weights that come in for every image."""
         return sum(self.groups(step) * self.rows(step) for step in self.steps)
+
+    # ---------------------------------------------------------------------------------------------------- clocks
+
+    def forecast(self, work: np.ndarray, *, depth: int, beats: Sequence[int]) -> np.ndarray:
+        """The clock at which each image of a batch ends, images back to back; int64 (batch,).
+
+        A group of output channels begins when the one before has ended and its weights are there; its weights come in
+        behind those of the groups before, as far as the buffer has room.  A step begins when the one before is stored.
+
+        work: `SharedTrace.work`; depth: words of the buffer; beats: of the weight stream for a word, of every step
+        """
+        latency = STEP_LATENCY + self.sharing.minimum_pass + self.value_width
+        ends, queue = (
+            [],
+            deque[tuple[int, float]](),
+        )  # words and end of every group whose words lie in the buffer
+        room, arrived, now = depth, 0.0, 0.0
+        for clocks in work.tolist():
+            for step, step_clocks, step_beats in zip(self.steps, clocks, beats, strict=True):
+                now += latency
+                rows, groups = self.rows(step), self.groups(step)
+                for _ in range(groups):
+                    awaited = rows
+                    while awaited:
+                        while queue and (queue[0][1] <= arrived or not room):
+                            freed, end = queue.popleft()
+                            room, arrived = room + freed, max(arrived, end)
+                        taken = min(awaited, room)
+                        arrived += taken * step_beats
+                        room, awaited = room - taken, awaited - taken
+                    now = max(now, arrived) + step_clocks / groups
+                    queue.append((rows, now))
+            ends.append(round(now))
+        return np.array(ends, np.int64)
