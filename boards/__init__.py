@@ -21,7 +21,8 @@ class Board:
         clock_generator: makes the Elaboratable that drives the domain "sync" at `clock_hz`.
         clock_hz: the target, and the constraint of place and route.
         baud: of the serial line.
-        lut_count, block_ram_count, block_ram_bits, spram_count: capacities; a LUT has four inputs.
+        lut_count, block_ram_count, block_ram_bits, spram_count, multiplier_count: capacities; a LUT has four inputs, a
+            multiplier 16 bits or more a side.
         counters: whether the layers carry activity counters.
         lanes: lanes of a layer, unless the user chooses; None fits them to the single-port RAMs.
         synthesis_options: of Yosys; nextpnr_options: device, package and speed grade.
@@ -38,6 +39,7 @@ class Board:
     block_ram_count: int
     block_ram_bits: int
     spram_count: int = 0
+    multiplier_count: int = 0
     counters: bool = True
     lanes: int | None
     synthesis_options: tuple[str, ...] = ()

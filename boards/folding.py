@@ -1,40 +1,75 @@
 """Which parallelism a network gets on a board."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from boards import Board
-from hw.folding import BLOCK_BITS, choose_foldings, fold_for_spram
+from hw.costs import Cost, constant_blocks
+from hw.folding import choose_foldings
 from hw.geometry import Geometry
+from hw.search import Events, Search, Target, estimate_events
 from hw.weights import LOAD_WIDTH, SPRAM_DEPTH, slice_count
 from sw.folding import Folding
 from sw.network import Network, NetworkError
 
+# LUTs of the serial line, the host and the reset; share of a device that place and route fills without losing speed.
+HOST_LUTS = 400
+LOGIC_SHARE = 0.95
+
+
+def target_of(board: Board) -> Target:
+    """What the board offers to the layers of a network."""
+    limit = Cost(
+        luts=round(LOGIC_SHARE * board.lut_count) - HOST_LUTS,
+        blocks=board.block_ram_count,
+        sprams=board.spram_count,
+        multipliers=board.multiplier_count,
+    )
+    return Target(name=board.name, family=board.family, limit=limit, counters=board.counters)
+
 
 def fold_for_board(
-    network: Network, board: Board, lanes: int | Sequence[int] | None = None
+    network: Network,
+    board: Board,
+    lanes: int | Sequence[int] | None = None,
+    *,
+    multiply: Collection[int] = (),
 ) -> tuple[tuple[Folding, ...], tuple[int, ...]]:
     """(foldings, layers whose weights are loaded at start).
 
-    lanes: at most so many in every layer, or one number per layer with weights; None leaves it to the board.
+    lanes: at most so many in every layer, or one number per layer with weights; None leaves it to the board: its own
+    number, or what fits its single-port RAMs.  multiply: layers whose lanes multiply.
     Raises NetworkError, saying by how much, when the weights do not fit the board's memories.
     """
     chosen = board.lanes if lanes is None else lanes
-    loadable: tuple[int, ...] = ()
-    if not board.loadable:
-        foldings = choose_foldings(network) if chosen is None else choose_foldings(network, chosen)
-    elif chosen is None:
-        foldings, loadable = fold_for_spram(network, board.spram_count)
+    search = Search(network, target_of(board), estimate_events(network), multiply=multiply)
+    if chosen is None:
+        foldings = search.fastest()
     else:
-        foldings = choose_foldings(network, chosen, word_width=LOAD_WIDTH)
-        loadable = tuple(n for n in range(len(network.layers)) if _bits(network, n) > BLOCK_BITS)
-    if sentence := _overflow(network, board, foldings, loadable):
+        foldings = choose_foldings(network, chosen, family=board.family, multiply=multiply)
+    if sentence := _overflow(network, board, foldings, search.loadable):
         raise NetworkError(sentence)
-    return foldings, loadable
+    return foldings, search.loadable
 
 
-def _bits(network: Network, index: int) -> int:
-    layer = network.layers[index]
-    return layer.parameter_count * layer.weight_width
+def fold_by_events(
+    network: Network,
+    board: Board,
+    events: Events,
+    *,
+    images_per_second: float | None = None,
+    multiply: Collection[int] = (),
+) -> tuple[int, ...]:
+    """Lanes of every layer with weights, for `fold_for_board`, from counted events.
+
+    events: of `sw.golden.window_events`; images_per_second: at the board's clock; None is as fast as the board holds.
+    Raises NetworkError when the board is too slow or too small.
+    """
+    search = Search(network, target_of(board), events, multiply=multiply)
+    if images_per_second is None:
+        foldings = search.fastest()
+    else:
+        foldings = search.for_clocks(board.clock_hz / images_per_second)
+    return tuple(foldings[index].lanes for index in search.choices)
 
 
 def _overflow(
@@ -47,18 +82,22 @@ def _overflow(
             f"the weights need {slices} single-port RAMs of {LOAD_WIDTH} bits, {slices - board.spram_count} more than "
             f"the {board.spram_count} of the {board.name}; use fewer lanes or fewer weight bits"
         )
-    for index in loadable:
+    blocks = 0
+    for index, layer in enumerate(network.layers):
+        if not layer.is_weighted:
+            continue
         depth = Geometry.of(network, foldings, index).weight_depth
-        if depth > SPRAM_DEPTH:
+        if index not in loadable:
+            width = foldings[index].lanes * layer.weight_width
+            blocks += constant_blocks(board.family, depth, width)
+        elif depth > SPRAM_DEPTH:
             return (
                 f"layer {index} needs {depth:,} words of weights, {depth - SPRAM_DEPTH:,} more than a single-port RAM "
                 f"of the {board.name} has; use more lanes or fewer weight bits"
             )
-    resident = sum(_bits(network, n) for n in range(len(network.layers)) if n not in loadable)
-    blocks = -(-resident // board.block_ram_bits)
     if blocks > board.block_ram_count:
         return (
-            f"the weights need at least {blocks} block RAMs, {blocks - board.block_ram_count} more than the "
+            f"the weights need about {blocks} block RAMs, {blocks - board.block_ram_count} more than the "
             f"{board.block_ram_count} of the {board.name}; use fewer weight bits, fewer channels or a larger board"
         )
     return ""

@@ -58,6 +58,7 @@ BOARD = Board(
     block_ram_count=30,
     block_ram_bits=4096,
     spram_count=4,
+    multiplier_count=8,
     counters=False,
     lanes=None,
     synthesis_options=("-device", "u"),  # delays of the UltraPlus: 8 % faster for 1 % more cells

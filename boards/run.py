@@ -17,6 +17,7 @@ from boards.client import BoardError, Client
 from boards.folding import fold_for_board
 from hw import protocol
 from hw.folding import parse_lanes
+from hw.generate import add_multiply_option
 from hw.weights import load_image
 from sw.files import to_json, write_text
 from sw.folding import COUNTERS
@@ -27,7 +28,11 @@ IMAGES = Path(__file__).resolve().parent.parent / "networks" / "images"
 
 
 def prepare(
-    client: Client, network: Network, board: Board, lanes: int | Sequence[int] | None = None
+    client: Client,
+    network: Network,
+    board: Board,
+    lanes: int | Sequence[int] | None = None,
+    multiply: Sequence[int] = (),
 ) -> None:
     """Check that the board runs this network, and load its weights if it needs them.
 
@@ -40,10 +45,10 @@ def prepare(
             f"the board runs the network {identity.digest.hex()}, not {expected.hex()}; "
             "build and program the bitstream of this one"
         )
-    foldings, loadable = fold_for_board(network, board, lanes)
+    foldings, loadable = fold_for_board(network, board, lanes, multiply=multiply)
     if identity.folding != protocol.folding_digest(foldings, loadable):
         raise BoardError(
-            "the bitstream was built with other lanes; give the --board and --lanes of its build"
+            "the bitstream was built with other lanes; give the --board, --lanes and --multiply of its build"
         )
     if identity.loadable and not identity.loaded:
         client.load(load_image(network, foldings, loadable))
@@ -126,8 +131,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         "--lanes",
         type=parse_lanes,
         metavar="P[,P...]",
-        help="lanes, if the bitstream was built with this option",
+        help="lanes, if the bitstream was built with an option for them",
     )
+    add_multiply_option(parser)
     parser.add_argument(
         "--images",
         type=int,
@@ -146,7 +152,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         with serial.serial_for_url(options.port, baudrate=board.baud, timeout=0.1) as port:
             client = Client(port)
             with console.status("preparing the board"):
-                prepare(client, network, board, options.lanes)
+                prepare(client, network, board, options.lanes, options.multiply)
             console.print(f"{board.name} runs the network {network.digest[:12]}")
             figures = run(client, network, images, labels, console)
     except (NetworkError, UnknownBoardError, BoardError) as error:

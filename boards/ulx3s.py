@@ -74,6 +74,7 @@ BOARD = Board(
     lut_count=83640,
     block_ram_count=208,
     block_ram_bits=18432,
+    multiplier_count=156,
     counters=True,
     lanes=16,
     nextpnr_options=("--85k", "--package", "CABGA381", "--speed", "6"),

@@ -14,31 +14,38 @@ import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+import numpy as np
 from rich.console import Console
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
 from boards import NAMES, Board, UnknownBoardError, find_board
-from boards.folding import fold_for_board
+from boards.folding import fold_by_events, fold_for_board, target_of
 from boards.top import Top
 from hw import report, toolchain
 from hw.accelerator import Accelerator
 from hw.cells import find_timing_library
 from hw.folding import parse_lanes
+from hw.generate import add_multiply_option
 from hw.liberty import LibraryError, sky130_library
 from hw.mapping import map_cells
 from hw.opensta import Conditions
+from hw.search import Search
 from hw.toolchain import MissingToolError, ToolError
 from hw.weights import load_image
 from sw.files import write_json, write_text
 from sw.folding import Folding
 from sw.network import Network, NetworkError, load
 
+if TYPE_CHECKING:  # torch takes seconds to import
+    from sw.inputs import Inputs
+
 DEFAULT_NETWORK = Path("networks/mnist-multilevel.npz")
 DEFAULT_OUTPUT = Path("build")
 TOP = "top"
+FOLDING_IMAGES = 50  # images whose events choose the lanes
 SEEDS = (1, 2, 3)  # of place and route, until one meets the clock
 
 _PLACE = {"ice40": "nextpnr-ice40", "ecp5": "nextpnr-ecp5"}
@@ -78,9 +85,14 @@ class Design:
     key: str
 
 
-def design(network: Network, board: Board, lanes: int | Sequence[int] | None = None) -> Design:
+def design(
+    network: Network,
+    board: Board,
+    lanes: int | Sequence[int] | None = None,
+    multiply: Sequence[int] = (),
+) -> Design:
     """Elaborate the board's top.  Raises NetworkError when the network's weights do not fit the board."""
-    foldings, loadable = fold_for_board(network, board, lanes)
+    foldings, loadable = fold_for_board(network, board, lanes, multiply=multiply)
     weights = tuple(load_image(network, foldings, loadable)) if loadable else ()
     accelerator = Accelerator(network, foldings, counters=board.counters, loadable=loadable)
     top = Top(board, network, accelerator, load_words=len(weights))
@@ -89,7 +101,7 @@ def design(network: Network, board: Board, lanes: int | Sequence[int] | None = N
     constraints = _CONSTRAINTS[board.family]
     files = {
         f"{TOP}.il": rtlil,
-        f"{TOP}.ys": _synthesis_script(rtlil, board),
+        f"{TOP}.ys": _synthesis_script(rtlil, board, multiply=bool(multiply)),
         constraints: _text(plan.files[constraints]),
     }
     names = ("yosys", _PLACE[board.family], _PACK[board.family])
@@ -121,8 +133,15 @@ def _plain_names(rtlil: str) -> str:
     )
 
 
-def _synthesis_script(rtlil: str, board: Board) -> str:
-    """Yosys commands; every register remembers the module that it was written in, for `hw.report`."""
+def _synthesis_script(rtlil: str, board: Board, *, multiply: bool = False) -> str:
+    """Yosys commands; every register remembers the module that it was written in, for `hw.report`.
+
+    multiply: map products to the multipliers of an iCE40; an ECP5 always does.
+    """
+    options = [
+        *board.synthesis_options,
+        *(["-dsp"] if multiply and board.family == "ice40" else []),
+    ]
     modules = [
         line.split("\\", 1)[1] for line in rtlil.splitlines() if line.startswith("module \\")
     ]
@@ -137,9 +156,7 @@ def _synthesis_script(rtlil: str, board: Board) -> str:
             "proc",
             f"write_verilog -noattr {TOP}.v",
             *marks,
-            " ".join(
-                [f"synth_{board.family}", *board.synthesis_options, f"-top {TOP} -json {TOP}.json"]
-            ),
+            " ".join([f"synth_{board.family}", *options, f"-top {TOP} -json {TOP}.json"]),
             "",
         ]
     )
@@ -238,14 +255,42 @@ def _check_log(board: Board, log: Path) -> None:
 # ---------------------------------------------------------------------------------------- what the images show
 
 
-def measure(design: Design, image_count: int, console: Console) -> dict[str, Any]:
-    """Run shipped images through the RTL: speed, accuracy and energy of the report."""
+def choose_lanes(
+    network: Network,
+    board: Board,
+    frames: np.ndarray,
+    images_per_second: float | None,
+    multiply: Sequence[int] = (),
+) -> tuple[int, ...]:
+    """Lanes of every layer with weights, by the events of `frames`: for a rate, or (None) all that the board holds.
+
+    Raises NetworkError when the board is too slow or too small.
+    """
+    from sw import golden
+
+    events = golden.window_events(network, frames, multiply)
+    return fold_by_events(
+        network, board, events, images_per_second=images_per_second, multiply=multiply
+    )
+
+
+def explain(design: Design, frames: np.ndarray) -> dict[str, Any]:
+    """The bottleneck of a design by the events of `frames`, and what more lanes would buy; see `hw.search`."""
+    from sw import golden
+
+    multiply = [index for index, folding in enumerate(design.foldings) if folding.multiply]
+    events = golden.window_events(design.network, frames, multiply)
+    search = Search(design.network, target_of(design.board), events, multiply=multiply)
+    return search.explain(design.foldings)
+
+
+def measure(design: Design, inputs: "Inputs", console: Console) -> dict[str, Any]:
+    """Run images through the RTL: speed, accuracy and energy of the report."""
     from sim import run
     from sw.energy import golden_figures, summarise
-    from sw.inputs import load_inputs
 
     network, foldings, board = design.network, design.foldings, design.board
-    inputs = load_inputs(network, None, image_count)
+    image_count = len(inputs.frames)
     result = run.simulate(
         network,
         foldings,
@@ -295,6 +340,7 @@ def measure(design: Design, image_count: int, console: Console) -> dict[str, Any
             "layers": layers,
             "counters": result["counters"],
         },
+        "explanation": explain(design, inputs.frames),
         "accuracy": accuracy,
         "energy": summarise(network, foldings, counters, result["counters"]),
     }
@@ -305,6 +351,10 @@ def build(
     board_name: str,
     *,
     lanes: int | Sequence[int] | None = None,
+    images_per_second: float | None = None,
+    fastest: bool = False,
+    multiply: Sequence[int] = (),
+    data: Path | None = None,
     output: Path = DEFAULT_OUTPUT,
     image_count: int = 100,
     cells: bool = False,
@@ -312,10 +362,15 @@ def build(
 ) -> tuple[dict[str, Any], Path]:
     """Build everything: (the report, its folder).
 
+    lanes: as for `boards.folding`; images_per_second, fastest: chosen by counted events instead, for this rate or as
+    many as the board holds.  multiply: layers whose lanes multiply.
+    data: folder of the data set; None takes the images shipped with the project.
     image_count: images that are run through the RTL; 0 leaves speed, accuracy and energy out.
     cells: map the engine to standard cells, too.
-    Raises NetworkError, UnknownBoardError, DoesNotFitError, LibraryError; ToolError, SimulationError.
+    Raises NetworkError, DataError, UnknownBoardError, DoesNotFitError, LibraryError; ToolError, SimulationError.
     """
+    from sw.inputs import load_inputs
+
     console = console or Console(quiet=True)
     network = load(network_path)
     board = find_board(board_name)
@@ -329,7 +384,11 @@ def build(
             progress.update(task, completed=1)
             task = progress.add_task(name, total=1)
 
-        chosen = design(network, board, lanes)
+        inputs = load_inputs(network, data, image_count) if image_count else None
+        if images_per_second is not None or fastest:
+            frames = load_inputs(network, data, FOLDING_IMAGES).frames
+            lanes = choose_lanes(network, board, frames, images_per_second, multiply)
+        chosen = design(network, board, lanes, multiply)
         folder = output / f"{network_path.stem}-{board.name}-{chosen.key[:12]}"
         partial = folder.with_name(folder.name + ".partial")
         stored = _stored(folder)
@@ -353,9 +412,9 @@ def build(
             "area": area,
             "timing": timing,
         }
-        if image_count:
+        if inputs is not None:
             step("images")
-            figures |= measure(chosen, image_count, console)
+            figures |= measure(chosen, inputs, console)
         if library is not None:
             step("standard cells")
             figures["cells"], _ = map_cells(
@@ -423,11 +482,30 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--board", required=True, metavar="BOARD", help=f"one of {', '.join(NAMES)}"
     )
-    parser.add_argument(
+    folding = parser.add_mutually_exclusive_group()
+    folding.add_argument(
         "--lanes",
         type=parse_lanes,
         metavar="P[,P...]",
         help="lanes: at most P, or one number per layer with weights (default: what suits the board)",
+    )
+    folding.add_argument(
+        "--images-per-second",
+        type=float,
+        metavar="N",
+        help="the fewest lanes that reach N images a second by the events of real images",
+    )
+    folding.add_argument(
+        "--fastest",
+        action="store_true",
+        help="as many images a second as the board holds, by the events of real images",
+    )
+    add_multiply_option(parser)
+    parser.add_argument(
+        "--data",
+        type=Path,
+        metavar="DIR",
+        help="folder of the data set (default: the shipped MNIST images)",
     )
     parser.add_argument(
         "--output",
@@ -441,7 +519,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         type=int,
         default=100,
         metavar="N",
-        help="run N shipped images through the RTL; 0 for none (default: %(default)s)",
+        help="run N test images through the RTL; 0 for none (default: %(default)s)",
     )
     parser.add_argument(
         "--cells",
@@ -455,18 +533,29 @@ def main(argv: Sequence[str] | None = None) -> int:
     if not 0 <= options.images <= 1000:
         print(f"hw.build: --images must be in 0..1000, not {options.images}", file=sys.stderr)
         return 2
+    rate = options.images_per_second
+    if rate is not None and not 0 < rate < 1e9:
+        print(f"hw.build: --images-per-second must be above 0, not {rate:g}", file=sys.stderr)
+        return 2
+    from sw.datasets.common import DataError
+
     console = Console(highlight=False, soft_wrap=True)
     try:
         figures, folder = build(
             options.network,
             options.board,
             lanes=options.lanes,
+            images_per_second=rate,
+            fastest=options.fastest,
+            multiply=options.multiply,
+            data=options.data,
             output=options.output,
             image_count=options.images,
             cells=options.cells,
             console=console,
         )
     except (
+        DataError,
         LibraryError,
         NetworkError,
         UnknownBoardError,
@@ -485,6 +574,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     for row in report.headline(figures):
         table.add_row(*row)
     console.print(table)
+    for sentence in figures.get("explanation", {}).get("sentences", ()):
+        console.print(sentence)
     for name in (figures["bitstream"], "report.html", "report.json"):
         console.print(f"{folder / name}")
     if options.json:

@@ -23,8 +23,9 @@ from sw.network import Network, NetworkError, load
 
 from .accelerator import Accelerator
 from .counters import COUNTER_WIDTH, GROUPS
-from .folding import choose_foldings, fold_for_spram, parse_lanes
+from .folding import choose_foldings, parse_lanes, parse_layers
 from .macros import SRAM_BITS, Macros
+from .search import fold_for_spram
 
 TOP = "accelerator"
 FORMAT = "stairspike-accelerator"
@@ -173,6 +174,18 @@ def add_folding_options(parser: argparse.ArgumentParser) -> None:
         metavar="BLOCKS",
         help="fold for so many single-port RAMs, whose weights are loaded at start (an UP5K has 4)",
     )
+    add_multiply_option(parser)
+
+
+def add_multiply_option(parser: argparse.ArgumentParser) -> None:
+    """--multiply, for all command lines that choose foldings."""
+    parser.add_argument(
+        "--multiply",
+        type=parse_layers,
+        default=(),
+        metavar="LAYERS",
+        help="layers whose lanes multiply instead of shifting: first, or numbers like 0,2 (default: none)",
+    )
 
 
 def add_macro_option(parser: argparse.ArgumentParser, default: int | None) -> None:
@@ -201,8 +214,8 @@ def folding_of(
 ) -> tuple[tuple[Folding, ...], tuple[int, ...]]:
     """(foldings, loadable layers) that the options ask for.  Raises NetworkError when they do not suit the network."""
     if args.spram is not None:
-        return fold_for_spram(network, args.spram)
-    return choose_foldings(network, args.lanes), ()
+        return fold_for_spram(network, args.spram, multiply=args.multiply)
+    return choose_foldings(network, args.lanes, multiply=args.multiply), ()
 
 
 def _parser() -> argparse.ArgumentParser:

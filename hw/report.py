@@ -259,6 +259,7 @@ def page(report: Mapping[str, Any], energy: str = "") -> str:
                 f"<p class='note'>Measured on {speed['images']} images in the compiled RTL, whose spikes and counters "
                 "all equal the golden model's. Lane utilisation = synaptic operations / (lanes x clocks).</p>"
             ),
+            *_explanation(report.get("explanation")),
         ]
     if energy:
         parts += ["<h2>Energy</h2>", energy]
@@ -305,6 +306,21 @@ def headline(report: Mapping[str, Any]) -> list[tuple[str, str]]:
 
 
 SHOWN = ("ICESTORM_LC", "ICESTORM_RAM", "ICESTORM_SPRAM", "TRELLIS_COMB", "TRELLIS_FF", "DP16KD")
+
+
+def _explanation(explanation: Mapping[str, Any] | None) -> list[str]:
+    """What holds the layers up, and what more lanes would buy, by the model of clocks."""
+    if explanation is None:
+        return []
+    columns = ("layer", "lanes", "slots", "starved", "blocked", "luts", "blocks")
+    return [
+        f"<p>{_text(' '.join(explanation['sentences']))}</p>",
+        _table(
+            ("layer", "lanes", "busy", "waits for rows", "waits for room", "LUT", "block RAM"),
+            [[f"{row[name]:,.0f}" for name in columns] for row in explanation["layers"]],
+        ),
+        "<p class='note'>Clocks an image by the model of clocks, LUT and block RAM by estimate.</p>",
+    ]
 
 
 def _text(value: object) -> str:

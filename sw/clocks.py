@@ -30,12 +30,13 @@ class Rows:
     """How the stored rows of a layer and its output rows follow each other.
 
     Members
-        stored, output: rows of the map and of the output, a frame
+        stored, output: rows of the map and of the output, a frame; width: pixels of a stored row
         window, stride, padding: of the window, in stored rows
         ring: rows that the spike memory holds
     """
 
     stored: int
+    width: int
     output: int
     window: int
     stride: int
@@ -52,11 +53,12 @@ class Rows:
         stride = layer.stride[0] * average
         return cls(
             stored=1 if flat else network.input_shape_of(index)[1],
+            width=1 if flat else network.input_shape_of(index)[2],
             output=network.shapes[index + 1][1],
             window=window,
             stride=stride,
             padding=layer.padding[0] * average,
-            ring=max(window, stride) + stride,
+            ring=max(window, stride) + stride + folding.spare_rows,
         )
 
     def span(self, y: int) -> tuple[int, int, int]:

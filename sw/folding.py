@@ -43,6 +43,8 @@ class Folding:
         lanes: P, output channels that accumulate in parallel.
         fire_units: F, neurons that fire per clock; divides P and the output channels, codes per beat of the output.
         word_codes: L, input codes per word of the spike memory.
+        spare_rows: rows that the spike memory holds beyond those that it needs, so that a crowded row of this layer
+            holds up the one before less.
         multiply: add weight * value of each code, by a multiplier in every lane, instead of shifts.
 
     A pool uses none of them, a join only fire_units, which are the codes per beat of all its sources.
@@ -51,6 +53,7 @@ class Folding:
     lanes: int = 1
     fire_units: int = 1
     word_codes: int = 1
+    spare_rows: int = 0
     multiply: bool = False
 
     def check(self, network: Network, index: int) -> None:
@@ -67,6 +70,10 @@ class Folding:
                 )
         if layer.kind == "join":
             return
+        if not isinstance(self.spare_rows, int) or not 0 <= self.spare_rows <= 64:
+            raise NetworkError(
+                f"layer {index}: spare_rows must be an integer in 0..64, not {self.spare_rows!r}"
+            )
         if not isinstance(self.multiply, bool):
             raise NetworkError(
                 f"layer {index}: multiply must be true or false, not {self.multiply!r}"

@@ -53,7 +53,16 @@ def allowed_own(module: str) -> tuple[str, ...]:
         case "sw":
             return ("sw",)
         case "hw" if module == "hw.build":
-            return ("hw", "boards", *CONTRACT, "sw.golden", "sw.inputs", "sw.energy", "sim.run")
+            return (
+                "hw",
+                "boards",
+                *CONTRACT,
+                "sw.golden",
+                "sw.datasets",
+                "sw.inputs",
+                "sw.energy",
+                "sim.run",
+            )
         case "hw":
             return ("hw", *CONTRACT)
         case "boards":

@@ -76,6 +76,7 @@ def random_foldings(seed: int, net: Network) -> tuple[Folding, ...]:
                 lanes=lanes,
                 fire_units=1 if net.is_readout(index) else rng.choice(units),
                 word_codes=beat * rng.randint(1, 5),
+                spare_rows=rng.choice([0, 0, 1, 3]),
                 multiply=rng.random() < 0.25,
             )
         )
