@@ -19,7 +19,8 @@ from sw.network import NetworkError, load
 from . import opensta
 from .generate import add_folding_options, folding_of
 from .liberty import OSU018, Library, LibraryError, read_library, sky130_library
-from .mapping import SRAM_BITS, map_cells
+from .macros import SRAM_BITS
+from .mapping import map_cells
 from .opensta import Conditions, OptionError
 from .toolchain import MissingToolError, ToolError
 

@@ -73,17 +73,18 @@ class Macros:
         file = self._keep(memory, words, width) if not writes or any(words) else None
         parameters: dict[str, Any] = {"p_WORDS": memory.depth, "p_WIDTH": width}
         ports = {
-            "i_clk": ClockSignal("sync"),
-            "i_read_en": read.en,
-            "i_read_addr": read.addr,
-            "o_read_data": Value.cast(read.data),
+            "i_RD_CLK": ClockSignal("sync"),
+            "i_RD_EN": read.en,
+            "i_RD_ADDR": read.addr,
+            "o_RD_DATA": Value.cast(read.data),
         }
         for write in writes:
             parameters["p_LANES"] = len(write.en)
             ports |= {
-                "i_write_en": write.en,
-                "i_write_addr": write.addr,
-                "i_write_data": Value.cast(write.data),
+                "i_WR_CLK": ClockSignal("sync"),
+                "i_WR_EN": write.en,
+                "i_WR_ADDR": write.addr,
+                "i_WR_DATA": Value.cast(write.data),
             }
         if file is not None:
             parameters["p_CONTENTS"] = file

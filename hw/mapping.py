@@ -23,11 +23,10 @@ from . import opensta, toolchain
 from .accelerator import Accelerator
 from .generate import TOP
 from .liberty import Library
+from .macros import MODEL, SRAM_BITS, Macros
 from .memories import BOX, Memory, box_memories
 from .opensta import Conditions, OptionError
 from .toolchain import ToolError
-
-SRAM_BITS = 1024  # memories of fewer bits become flip-flops and gates
 
 METHOD = (
     "Mapped for area, not for speed, every room by itself; cells of drive strength 1 where the library has no timing. "
@@ -40,6 +39,7 @@ TIMED_METHOD = (
 
 COARSE_SCRIPT = f"""\
 read_rtlil {TOP}.il
+read_verilog -lib -sv {MODEL.name}
 hierarchy -check -top {TOP}
 synth -top {TOP} -run begin:fine
 write_json coarse.json
@@ -175,8 +175,11 @@ def map_cells(
             "timing.tcl": opensta.script(TOP, "timing.v", "timing.lib", conditions),
         }
     accelerator = Accelerator(network, foldings, counters=counters, loadable=tuple(loadable))
-    # The design of hw.generate before it is Verilog: reading large memories from Verilog takes Yosys minutes.
-    files[f"{TOP}.il"] = rtlil.convert(accelerator, name=TOP, emit_src=False)
+    # The design of hw.generate before it is Verilog: reading many memories from Verilog takes Yosys minutes.
+    files[f"{TOP}.il"] = rtlil.convert(
+        accelerator, name=TOP, platform=Macros(sram_bits), emit_src=False
+    )
+    files[MODEL.name] = MODEL.read_text(encoding="utf-8")
     inputs = {"files": files, "tools": tools, "sram_bits": sram_bits}
     key = hashlib.sha256(json.dumps(inputs, sort_keys=True).encode()).hexdigest()
     folder = output / f"{name}-cells-{key[:12]}"

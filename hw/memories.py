@@ -4,6 +4,8 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from .macros import CONSTANT, VARIABLE
+
 BOX = "sram"  # what the black boxes' names begin with
 # Patterns of their ports once these are ports of the netlist: those that drive it, and the clocks that they get.
 READ_DATA, CLOCKS = "*.RD_DATA*", "*.??_CLK*"
@@ -43,7 +45,8 @@ def box_memories(
 ) -> tuple[dict[str, Any], list[Memory]]:
     """(the design with every memory of at least `smallest_bits` bits as a black box, those memories).
 
-    design: a netlist that Yosys wrote as JSON, with its memories still whole.  It is not changed.
+    design: a netlist that Yosys wrote as JSON, with its memories still whole, or macros already (`hw.macros`).  It is
+    not changed.
     """
     modules: dict[str, Any] = {}
     boxes: dict[str, Any] = {}
@@ -51,9 +54,10 @@ def box_memories(
     for module_name, module in design["modules"].items():
         cells = dict(module["cells"])
         for cell_name, cell in module["cells"].items():
-            if cell["type"] != _CELL:
+            if cell["type"] not in (_CELL, CONSTANT, VARIABLE):
                 continue
-            memory = _read(cell, module_name, len(memories))
+            read = _read if cell["type"] == _CELL else _read_macro
+            memory = read(cell, module_name, len(memories))
             if memory.bits < smallest_bits:
                 continue
             memories.append(memory)
@@ -65,7 +69,8 @@ def box_memories(
                 "connections": connected,
                 "port_directions": {port: cell["port_directions"][port] for port in connected},
             }
-        modules[module_name] = module | {"cells": cells}
+        if module_name not in (CONSTANT, VARIABLE):
+            modules[module_name] = module | {"cells": cells}
     return {**design, "modules": modules | boxes}, memories
 
 
@@ -89,6 +94,19 @@ def _read(cell: Mapping[str, Any], module: str, index: int) -> Memory:
         read_ports=ports["RD"],
         write_ports=ports["WR"],
         initialised="1" in parameters["INIT"],
+    )
+
+
+def _read_macro(cell: Mapping[str, Any], module: str, index: int) -> Memory:
+    words, width = (int(cell["parameters"][name], 2) for name in ("WORDS", "WIDTH"))
+    return Memory(
+        name=f"{BOX}{index}_{words}x{width}",
+        module=module,
+        words=words,
+        width=width,
+        read_ports=1,
+        write_ports=int(cell["type"] == VARIABLE),
+        initialised=bool(cell["parameters"].get("CONTENTS")),
     )
 
 

@@ -2,19 +2,22 @@
 //
 // Every access takes one clock, and read data hold until the next read.  A word that is read in the clock in which it is
 // written reads as it was; no design relies on that.  CONTENTS is a file of $readmemh, one word a line, in the folder that
-// the simulator's argument +contents=DIR names (default: the current one).
+// the simulator's argument +contents=DIR names (default: the current one).  Ports are called as those of Yosys' memories;
+// dynports tells Yosys, which sees the ports alone, that their widths follow from the parameters.
 
 // Constant contents, one read port: a ROM, or an SRAM that something else fills before use.
+(* dynports *)
 module sram_1r #(
     parameter WORDS = 2,
     parameter WIDTH = 1,
     parameter CONTENTS = ""
 ) (
-    input clk,
-    input read_en,
-    input [$clog2(WORDS)-1:0] read_addr,
-    output reg [WIDTH-1:0] read_data
+    input RD_CLK,
+    input RD_EN,
+    input [$clog2(WORDS)-1:0] RD_ADDR,
+    output reg [WIDTH-1:0] RD_DATA
 );
+`ifndef SYNTHESIS
     reg [WIDTH-1:0] words [0:WORDS-1];
     string folder;
 
@@ -23,25 +26,29 @@ module sram_1r #(
         $readmemh($sformatf("%s/%s", folder, CONTENTS), words);
     end
 
-    always @(posedge clk) if (read_en) read_data <= words[read_addr];
+    always @(posedge RD_CLK) if (RD_EN) RD_DATA <= words[RD_ADDR];
+`endif
 endmodule
 
-// One read and one write port; bit n of write_en writes the n-th of LANES equal parts of the word.
+// One read and one write port; bit n of WR_EN writes the n-th of LANES equal parts of the word.
 // Without CONTENTS every bit is one at start: nothing may rely on what a memory holds before it is written.
+(* dynports *)
 module sram_1r1w #(
     parameter WORDS = 2,
     parameter WIDTH = 1,
     parameter LANES = 1,
     parameter CONTENTS = ""
 ) (
-    input clk,
-    input read_en,
-    input [$clog2(WORDS)-1:0] read_addr,
-    output reg [WIDTH-1:0] read_data,
-    input [LANES-1:0] write_en,
-    input [$clog2(WORDS)-1:0] write_addr,
-    input [WIDTH-1:0] write_data
+    input RD_CLK,
+    input RD_EN,
+    input [$clog2(WORDS)-1:0] RD_ADDR,
+    output reg [WIDTH-1:0] RD_DATA,
+    input WR_CLK,
+    input [LANES-1:0] WR_EN,
+    input [$clog2(WORDS)-1:0] WR_ADDR,
+    input [WIDTH-1:0] WR_DATA
 );
+`ifndef SYNTHESIS
     localparam PART = WIDTH / LANES;
     reg [WIDTH-1:0] words [0:WORDS-1];
     string folder;
@@ -58,10 +65,11 @@ module sram_1r1w #(
     genvar lane;
     generate
         for (lane = 0; lane < LANES; lane = lane + 1) begin : part
-            always @(posedge clk)
-                if (write_en[lane]) words[write_addr][lane*PART +: PART] <= write_data[lane*PART +: PART];
+            always @(posedge WR_CLK)
+                if (WR_EN[lane]) words[WR_ADDR][lane*PART +: PART] <= WR_DATA[lane*PART +: PART];
         end
     endgenerate
 
-    always @(posedge clk) if (read_en) read_data <= words[read_addr];
+    always @(posedge RD_CLK) if (RD_EN) RD_DATA <= words[RD_ADDR];
+`endif
 endmodule
