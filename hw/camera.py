@@ -49,12 +49,15 @@ class Camera:
         if self.factor < 1 or self.factor & (self.factor - 1):
             raise NetworkError(f"the factor must be a power of two, not {self.factor}")
         for size in self.sensor:
-            if not 1 <= size <= 65535:
-                raise NetworkError(f"a sensor has 1 to 65535 rows and columns, not {size}")
+            if not 1 <= size <= 16384:
+                raise NetworkError(f"a sensor has 1 to 16384 rows and columns, not {size}")
 
 
 def event_layout(camera: Camera):
-    """An event: time in us, pixel, polarity (1 is ON); or, with `end`, none, but the end of a recording."""
+    """An event: time in us, pixel, polarity (1 is ON).
+
+    Or, with `mark`, none: it ends the recording before it, and t is the span of the one that follows, 0 if none does.
+    """
     height, width = camera.sensor
     return data.StructLayout(
         {
@@ -62,7 +65,7 @@ def event_layout(camera: Camera):
             "x": width_of(width),
             "y": width_of(height),
             "polarity": 1,
-            "end": 1,
+            "mark": 1,
         }
     )
 
@@ -75,13 +78,12 @@ def entry_layout(pixels: int):
 class Slicer(wiring.Component):
     """Finds the frame of every event, and closes a frame before the first event of the next.
 
-    Events arrive in the order of their times.  A recording has exactly T frames: its end closes those that are left,
-    what comes after the last is dropped.  Two clocks an event.
+    Events arrive in the order of their times.  The span of a recording is, by time, its duration in us, which its T
+    frames share; by count, the events of a frame.  A recording has exactly T frames: the mark that ends it closes those
+    that are left; events after the last frame, or outside a recording, are dropped.  Two clocks an event.
 
     Members
-        i: events (in); o: entries for `Counts` (out)
-        span: by time, the duration of a recording in us, which its T frames share; by count, the events of a frame;
-            may change when an end has been taken (in)
+        i: events and marks (in); o: entries for `Counts` (out)
     """
 
     def __init__(self, network: Network, camera: Camera):
@@ -91,7 +93,6 @@ class Slicer(wiring.Component):
         super().__init__(
             {
                 "i": In(stream.Signature(event_layout(camera))),
-                "span": In(TIME_WIDTH),
                 "o": Out(stream.Signature(entry_layout(2 * self.height * self.width))),
             }
         )
@@ -99,14 +100,14 @@ class Slicer(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         by_time = self.camera.by == "time"
-        frame = Signal(range(self.frames + 1))
-        over = frame == self.frames
-        fresh = Signal(init=1)  # no event of this recording has been seen yet
-        start = Signal(TIME_WIDTH)
+        frame = Signal(range(self.frames + 1), init=self.frames)
+        over = frame == self.frames  # of the recording: all its frames are closed
+        fresh = Signal()  # no event of this recording has been seen yet
+        start, span = Signal(TIME_WIDTH), Signal(TIME_WIDTH)
 
         # First clock: the pixel, and the progress of the recording in T-ths of a microsecond or in events.
-        waiting, end, inside = Signal(), Signal(), Signal()
-        address = Signal.like(self.o.p.address)
+        waiting, mark, inside = Signal(), Signal(), Signal()
+        address, time = Signal.like(self.o.p.address), Signal(TIME_WIDTH)
         progress = Signal(TIME_WIDTH + self.frames.bit_length())
         seen = Signal(TIME_WIDTH)
         y, x = (self._pixel(m, axis) for axis in range(2))
@@ -115,43 +116,41 @@ class Slicer(wiring.Component):
         with m.If(self.i.valid & self.i.ready):
             m.d.sync += [
                 waiting.eq(1),
-                end.eq(self.i.p.end),
+                mark.eq(self.i.p.mark),
                 inside.eq(pixel_inside),
                 address.eq((y * self.width + x) * 2 + self.i.p.polarity),
+                time.eq(self.i.p.t),
             ]
             if by_time:
                 elapsed = Signal(TIME_WIDTH)
                 m.d.comb += elapsed.eq(Mux(fresh, 0, self.i.p.t - start))
                 m.d.sync += progress.eq(elapsed * self.frames)
-                with m.If(fresh & pixel_inside & ~self.i.p.end):
+                with m.If(fresh & pixel_inside & ~self.i.p.mark):
                     m.d.sync += [start.eq(self.i.p.t), fresh.eq(0)]
             else:
                 m.d.sync += progress.eq(seen)
 
         # Second clock, or as many more as frames end before the event: it goes on, or a frame is closed.
-        bound = Signal.like(progress)  # where the frame ends
-        limit = bound + self.span if by_time else self.span
-        due = Mux(end, 1, inside & (progress >= limit)) & ~over
+        bound = Signal.like(progress)  # where the frame began
+        limit = bound + span if by_time else span
+        due = (mark | inside & (progress >= limit)) & ~over
         done = Signal()
         m.d.comb += [
-            self.o.valid.eq(waiting & (due | (inside & ~end & ~over))),
+            self.o.valid.eq(waiting & ~over & (mark | inside)),
             self.o.p.address.eq(address),
             self.o.p.close.eq(due),
             done.eq(waiting & ~due & (self.o.ready | ~self.o.valid)),
         ]
         with m.If(self.o.valid & self.o.ready):
-            m.d.sync += seen.eq(seen + 1)
+            m.d.sync += seen.eq(Mux(due, 0, seen + 1))
             with m.If(due):
-                m.d.sync += [
-                    frame.eq(frame + 1),
-                    bound.eq(limit),
-                    progress.eq(progress if by_time else 0),
-                ]
-                m.d.sync += seen.eq(0)
+                m.d.sync += [frame.eq(frame + 1), bound.eq(limit)]
+                if not by_time:
+                    m.d.sync += progress.eq(0)
         with m.If(done):
             m.d.sync += waiting.eq(0)
-            with m.If(end):
-                m.d.sync += [frame.eq(0), bound.eq(0), seen.eq(0), fresh.eq(1)]
+            with m.If(mark & (time != 0)):
+                m.d.sync += [frame.eq(0), bound.eq(0), seen.eq(0), fresh.eq(1), span.eq(time)]
         return m
 
     def _pixel(self, m, axis):
@@ -241,7 +240,7 @@ class EventFrames(wiring.Component):
     """Events in, the input codes of a network out: `Slicer` and `Counts`.
 
     Members
-        i: events (in); span: see `Slicer` (in); o: codes, T frames a recording (out)
+        i: events and marks (in); o: codes, T frames a recording (out)
     """
 
     def __init__(self, network: Network, camera: Camera):
@@ -253,7 +252,6 @@ class EventFrames(wiring.Component):
         super().__init__(
             {
                 "i": In(stream.Signature(event_layout(camera))),
-                "span": In(TIME_WIDTH),
                 "o": Out(self.counts.o.signature),
             }
         )
@@ -262,8 +260,34 @@ class EventFrames(wiring.Component):
         m = Module()
         m.submodules.slicer = slicer = self.slicer
         m.submodules.counts = counts = self.counts
-        m.d.comb += slicer.span.eq(self.span)
         wiring.connect(m, i=wiring.flipped(self.i), slicer=slicer.i)
         wiring.connect(m, slicer=slicer.o, counts=counts.i)
         wiring.connect(m, counts=counts.o, o=wiring.flipped(self.o))
+        return m
+
+
+class WithCamera(wiring.Component):
+    """A design whose input `i` are codes, behind `EventFrames`: events in, everything else as the design's own."""
+
+    def __init__(self, network: Network, camera: Camera, design: wiring.Component):
+        self.frames, self.design = EventFrames(network, camera), design
+        members = dict(design.signature.members)
+        super().__init__(members | {"i": self.frames.signature.members["i"]})
+
+    def elaborate(self, platform):
+        m = Module()
+        m.submodules.frames = frames = self.frames
+        m.submodules.design = design = self.design
+        wiring.connect(m, i=wiring.flipped(self.i), frames=frames.i)
+        wiring.connect(m, frames=frames.o, design=design.i)
+        for name, member in design.signature.members.items():
+            if name == "i":
+                continue
+            inner, outer = getattr(design, name), getattr(self, name)
+            if member.is_signature:
+                wiring.connect(m, inner=inner, outer=wiring.flipped(outer))
+            elif member.flow == Out:
+                m.d.comb += outer.eq(inner)
+            else:
+                m.d.comb += inner.eq(outer)
         return m

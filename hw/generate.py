@@ -22,6 +22,7 @@ from sw.folding import Folding, check_foldings, sent_codes
 from sw.network import Network, NetworkError, load
 
 from .accelerator import Accelerator
+from .camera import Camera, WithCamera
 from .counters import COUNTER_WIDTH, GROUPS
 from .folding import choose_foldings, parse_lanes, parse_layers
 from .macros import SRAM_BITS, Macros
@@ -44,17 +45,23 @@ def generate(
     taps: bool = False,
     loadable: Sequence[int] = (),
     macros: int | None = None,
+    camera: Camera | None = None,
 ) -> dict[str, Any]:
     """Write ``accelerator.v`` and ``accelerator.json`` into `directory` and return the manifest.
 
     counters: with the activity counters; taps: with a view on every layer's output stream;
     loadable: layers whose weights come in over a stream at start instead of from the bitstream;
     macros: memories of at least so many bits are instances of the modules of ``sram.v``, written too, with what they
-    hold in files beside them (see `hw.macros`); None for none.
+    hold in files beside them (see `hw.macros`); None for none;
+    camera: its events are the input, in place of codes.
     Raises NetworkError when the foldings do not suit the network; nothing is written then.
     """
     check_foldings(network, foldings)
-    design = Accelerator(network, foldings, counters=counters, taps=taps, loadable=tuple(loadable))
+    design: wiring.Component = Accelerator(
+        network, foldings, counters=counters, taps=taps, loadable=tuple(loadable)
+    )
+    if camera is not None:
+        design = WithCamera(network, camera, design)
     target = None if macros is None else Macros(macros)
     text = verilog.convert(
         design, name=TOP, platform=target, emit_src=False, strip_internal_attrs=True
@@ -71,6 +78,7 @@ def generate(
             "class_count": network.class_count,
         },
         "options": {"counters": counters, "taps": taps, "loadable": list(loadable)},
+        "camera": None if camera is None else asdict(camera),
         "layers": [_describe_layer(network, foldings, index) for index in range(len(foldings))],
         "ports": describe_ports(design),
         "counters": {

@@ -130,15 +130,25 @@ class Device:
         seed: int = 0,
         pause: float = 0.0,
         weights: np.ndarray | None = None,
+        image_beats: int | None = None,
         patience: int = 100_000,
     ) -> "Run":
         """Begin a run over `beats`, uint32 (beat, word) of every input, all images.
 
         pause: probability that a side withholds valid or ready in a clock, drawn from `seed`; weights: the beats of the
-        load stream, for a loadable design; patience: clocks without any progress after which the run counts as stalled.
+        load stream, for a loadable design; image_beats: of the first input, where the interface cannot know them;
+        patience: clocks without any progress after which the run counts as stalled.
         Raises SimulationError when the weights are not accepted.
         """
-        return Run(self, beats, seed=seed, pause=pause, weights=weights, patience=patience)
+        return Run(
+            self,
+            beats,
+            seed=seed,
+            pause=pause,
+            weights=weights,
+            image_beats=image_beats or self.interface.inputs[0].beats,
+            patience=patience,
+        )
 
 
 class Run:
@@ -152,6 +162,7 @@ class Run:
         seed: int,
         pause: float,
         weights: np.ndarray | None,
+        image_beats: int,
         patience: int,
     ) -> None:
         if not 0 <= pause < 1:
@@ -166,7 +177,7 @@ class Run:
         self._handle = self._library.simulation_new(
             (ctypes.POINTER(ctypes.c_uint32) * len(self._beats))(*map(_words, self._beats)),
             _sizes(len(array) for array in self._beats),
-            self.interface.inputs[0].beats,
+            image_beats,
             _sizes(stream.beats for stream in self.interface.records),
             seed,
             threshold,

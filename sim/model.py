@@ -76,40 +76,39 @@ class Model:
         seed: int = 0,
         pause: float = 0.0,
         weights: np.ndarray | None = None,
+        events: np.ndarray | None = None,
         patience: int = 100_000,
     ) -> "Run":
         """Begin a run over `frames`, uint8 (image, step, C, H, W).
 
         pause: probability that a side withholds valid or ready in a clock, drawn from `seed`; weights: the words of the
-        load stream, for a loadable model; patience: clocks without any progress after which the run counts as stalled.
+        load stream, for a loadable model; events: what enters in place of the frames, uint32 (image, beat, word), if
+        the model has a camera; patience: clocks without any progress after which the run counts as stalled.
         Raises SimulationError when the weights are not accepted.
         """
-        return Run(self, frames, seed=seed, pause=pause, weights=weights, patience=patience)
+        if events is None:
+            codes = np.ascontiguousarray(frames.transpose(0, 1, 3, 4, 2)).reshape(-1, 1)
+            beats = pack(codes, self.manifest["network"]["input_code_width"])
+        else:
+            beats = events.reshape(-1, events.shape[-1])
+        run = self.device.start(
+            [beats],
+            seed=seed,
+            pause=pause,
+            weights=None if weights is None else _load_beats(self.manifest, weights),
+            image_beats=len(beats) // len(frames),
+            patience=patience,
+        )
+        return Run(self, run, len(frames))
 
 
 class Run:
     """One simulation over a batch of images; use it as a context manager."""
 
-    def __init__(
-        self,
-        model: Model,
-        frames: np.ndarray,
-        *,
-        seed: int,
-        pause: float,
-        weights: np.ndarray | None,
-        patience: int,
-    ) -> None:
+    def __init__(self, model: Model, run: device.Run, images: int) -> None:
         self._manifest, self._interface = model.manifest, model.device.interface
-        self._taken, self._count = 0, len(frames)
-        codes = np.ascontiguousarray(frames.transpose(0, 1, 3, 4, 2)).reshape(-1, 1)
-        self._run = model.device.start(
-            [pack(codes, model.manifest["network"]["input_code_width"])],
-            seed=seed,
-            pause=pause,
-            weights=None if weights is None else _load_beats(model.manifest, weights),
-            patience=patience,
-        )
+        self._taken, self._count = 0, images
+        self._run = run
 
     def __enter__(self) -> "Run":
         return self

@@ -22,9 +22,11 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
+from hw.camera import Camera
 from hw.generate import add_folding_options, add_macro_option, folding_of, generate
 from hw.weights import load_image
 from sim.compare import MismatchError, compare
+from sim.events import event_beats, load_events
 from sim.model import Model
 from sim.verilator import SimulationError
 from sw.clocks import Forecast, forecast
@@ -75,6 +77,7 @@ class _Job:
     seed: int
     pause: float
     weights: np.ndarray | None
+    events: np.ndarray | None
 
 
 @dataclass(frozen=True)
@@ -100,17 +103,29 @@ def run_images(
     pause: float = 0.0,
     processes: int = 1,
     weights: np.ndarray | None = None,
+    events: np.ndarray | None = None,
     advanced: Callable[[int], None] = lambda count: None,
 ) -> Outcome:
     """Run `frames` (image, step, C, H, W) back to back and compare everything with the golden model.
 
+    events: what enters a model with a camera, of which the frames are made, uint32 (image, beat, word).
     advanced: called with the number of images that were just found equal.
     Raises MismatchError at the first difference, SimulationError when the hardware stalls.
     """
     started = time.monotonic()
     parts = np.array_split(np.arange(len(frames)), min(processes, len(frames)))
     jobs = [
-        _Job(model, network, foldings, frames[part], int(part[0]), seed + n, pause, weights)
+        _Job(
+            model,
+            network,
+            foldings,
+            frames[part],
+            int(part[0]),
+            seed + n,
+            pause,
+            weights,
+            None if events is None else events[part],
+        )
         for n, part in enumerate(parts)
     ]
     shares = [_work(jobs[0], advanced)] if len(jobs) == 1 else _work_apart(jobs, advanced)
@@ -144,7 +159,9 @@ def _work(job: _Job, advanced: Callable[[int], None]) -> _Share:
     latency = 0
     sums: list[dict[str, int]] = [{} for _ in job.network.layers]
     first_clocks: list[int] = []
-    with job.model.start(job.frames, seed=job.seed, pause=job.pause, weights=job.weights) as run:
+    with job.model.start(
+        job.frames, seed=job.seed, pause=job.pause, weights=job.weights, events=job.events
+    ) as run:
         for at in range(0, len(job.frames), CHUNK):
             frames = job.frames[at : at + CHUNK]
             trace = golden.run(job.network, frames, job.foldings)
@@ -313,6 +330,8 @@ def simulate(
     loadable: tuple[int, ...] = (),
     macros: int | None = None,
     labels: np.ndarray | None = None,
+    camera: Camera | None = None,
+    recordings: Sequence[np.ndarray] = (),
     seed: int = 0,
     pause: float = 0.2,
     processes: int = 1,
@@ -322,6 +341,7 @@ def simulate(
     """Generate, compile, run `frames` with pauses and some of them without; return all figures as a JSON object.
 
     macros: memories of at least so many bits keep their contents in files (see `hw.macros`).
+    camera, recordings: the events that the hardware makes the frames of, if these are not what it gets.
     Raises MismatchError, SimulationError or NetworkError.
     """
     from sw import golden
@@ -331,7 +351,9 @@ def simulate(
     BUILD_ROOT.mkdir(parents=True, exist_ok=True)
     waiting = console.status("compiling the RTL") if console.is_terminal else nullcontext()
 
-    def run(model: Model, frames: np.ndarray, pause: float, title: str) -> Outcome:
+    def run(
+        model: Model, frames: np.ndarray, events: np.ndarray | None, pause: float, title: str
+    ) -> Outcome:
         columns = (TextColumn(title), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
         with Progress(
             *columns, console=console, transient=True, disable=not console.is_terminal
@@ -346,25 +368,36 @@ def simulate(
                 pause=pause,
                 processes=processes,
                 weights=weights,
+                events=events,
                 advanced=lambda count: progress.advance(task, count),
             )
 
     with tempfile.TemporaryDirectory(dir=BUILD_ROOT) as name:  # memories are read from here
         with waiting:
             manifest = generate(
-                network, foldings, Path(name), taps=True, loadable=loadable, macros=macros
+                network,
+                foldings,
+                Path(name),
+                taps=True,
+                loadable=loadable,
+                macros=macros,
+                camera=camera,
             )
             model = Model.build(Path(name), manifest)
-        checked = run(model, frames, pause, "RTL against golden model")
-        speed = run(model, frames[:SPEED_IMAGES], 0.0, "without pauses") if pause else checked
-    events = golden.window_events(network, frames[: speed.images])
-    predicted = forecast(network, foldings, events)
+        events = None if camera is None else event_beats(manifest, recordings)
+        checked = run(model, frames, events, pause, "RTL against golden model")
+        speed = checked
+        if pause:
+            few = None if events is None else events[:SPEED_IMAGES]
+            speed = run(model, frames[:SPEED_IMAGES], few, 0.0, "without pauses")
+    predicted = forecast(network, foldings, golden.window_events(network, frames[: speed.images]))
     result: dict[str, Any] = {
         "format": "stairspike-simulation",
         "version": 2,
         "network": network.digest,
         "foldings": [asdict(folding) for folding in foldings],
         "loadable": list(loadable),
+        "camera": manifest["camera"],
         "images": len(frames),
         "mismatches": 0,
         "seed": seed,
@@ -403,7 +436,8 @@ def _parser() -> argparse.ArgumentParser:
         epilog="examples:\n"
         "  python -m sim.run networks/mnist-multilevel.npz --images 100\n"
         "  python -m sim.run networks/mnist-onehot.npz --spram 4 --frequency 12 --json build/sim.json\n"
-        "  python -m sim.run networks/mnist-perceptron.npz --images 10000 --data data --lanes 32,10",
+        "  python -m sim.run networks/mnist-perceptron.npz --images 10000 --data data --lanes 32,10\n"
+        "  python -m sim.run networks/nmnist-temporal.npz --images 10 --data data --events",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("network", type=Path, help="network artefact, an .npz of sw.export")
@@ -415,6 +449,11 @@ def _parser() -> argparse.ArgumentParser:
         type=Path,
         metavar="DIR",
         help="folder of the data set (default: the shipped MNIST images)",
+    )
+    parser.add_argument(
+        "--events",
+        action="store_true",
+        help="give the hardware a camera, and let it make the frames of the recordings' events",
     )
     add_folding_options(parser)
     add_macro_option(parser, LARGE_BITS)
@@ -465,7 +504,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         network = load(args.network)
         foldings, loadable = folding_of(network, args)
         inputs = load_inputs(network, args.data, args.images)
-    except (NetworkError, DataError) as error:
+        camera, recordings = (
+            load_events(network.provenance, args.data, args.images) if args.events else (None, [])
+        )
+    except (NetworkError, DataError, SimulationError) as error:
         print(error, file=sys.stderr)
         return 2
     try:
@@ -483,6 +525,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             loadable=loadable,
             macros=args.macros,
             labels=inputs.labels,
+            camera=camera,
+            recordings=recordings,
             seed=seed,
             pause=args.pause,
             processes=args.processes,

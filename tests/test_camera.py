@@ -7,7 +7,9 @@ import pytest
 from amaranth.sim import Simulator
 
 from hw.camera import Camera, EventFrames
-from support import dense, network
+from hw.folding import choose_foldings
+from sim.run import simulate
+from support import conv, dense, multi_level, network
 from sw.datasets.events import crop, events_of, integrate, pool
 from sw.network import Coding, NetworkError
 
@@ -42,7 +44,6 @@ def binned(net, camera: Camera, recordings, spans, *, seed: int, pause: float) -
 
     async def source(ctx):
         for events, span in zip(recordings, spans, strict=True):
-            ctx.set(dut.span, span)
             beats = [
                 {
                     "t": int(e["t"]),
@@ -52,7 +53,7 @@ def binned(net, camera: Camera, recordings, spans, *, seed: int, pause: float) -
                 }
                 for e in events
             ]
-            for beat in [*beats, {"end": 1}]:
+            for beat in [{"t": span, "mark": 1}, *beats, {"mark": 1}]:
                 while rng.random() < pause:
                     await ctx.tick()
                 ctx.set(dut.i.payload, beat)
@@ -136,7 +137,7 @@ def test_a_recording_without_events_is_blank():
         ({"by": "frame"}, "'time' or 'count', not 'frame'"),
         ({"most": 16}, "1 to 15 events"),
         ({"factor": 3}, "power of two, not 3"),
-        ({"sensor": (0, 4)}, "1 to 65535 rows and columns, not 0"),
+        ({"sensor": (0, 4)}, "1 to 16384 rows and columns, not 0"),
     ],
 )
 def test_impossible_camera(options, said):
@@ -149,3 +150,29 @@ def test_network_of_images():
     net = network([dense(np.random.default_rng(0), 1, 2, (4, 4), width=2)], (1, 4, 4))
     with pytest.raises(NetworkError, match="two polarities"):
         Camera(sensor=(4, 4), most=1).check(net)
+
+
+def test_network_behind_a_camera():
+    """Events into the compiled RTL: every layer's spikes, scores and counters as golden makes them of the frames."""
+    rng, shape = np.random.default_rng(2), (6, 7)
+    net = network(
+        [
+            conv(rng, 2, 4, neuron=multi_level(3, leak="retain", leak_shift=2), padding=(1, 1)),
+            dense(rng, 4, 3, shape),
+        ],
+        (2, *shape),
+        coding=Coding(kind="multi-level", levels=7),
+        timesteps=3,
+    )
+    recordings = [recording(count, shape, count) for count in (90, 3, 200, 41)]
+    frames = np.stack([integrate(r, shape, frames=3, by="time", levels=7) for r in recordings])
+    result = simulate(
+        net,
+        choose_foldings(net, 2),
+        frames,
+        camera=Camera(sensor=shape, most=7),
+        recordings=recordings,
+        seed=5,
+    )
+    assert (result["images"], result["mismatches"]) == (4, 0)
+    assert result["counters"][0]["output_spikes"] > 10

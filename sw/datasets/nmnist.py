@@ -39,6 +39,26 @@ def _recordings(paths: list[Path]) -> Iterator[tuple[str, int, np.ndarray]]:
             raise DataError(f"{path} {error}; fetch it again from {SITE}") from None
 
 
+def _paths(folder: Path | None, part: str) -> list[Path]:
+    root = folder or DEFAULT_FOLDER
+    root = root / "NMNIST" if (root / "NMNIST").is_dir() else root
+    paths = sorted(path for label in range(10) for path in (root / part / str(label)).glob("*.bin"))
+    if not paths:
+        raise DataError(
+            f"{root} holds no {part}/0..9/*.bin, nor does its NMNIST; get N-MNIST from {SITE} and give its folder "
+            "with --data"
+        )
+    return paths
+
+
+def load_recordings(folder: Path | None, count: int) -> list[np.ndarray]:
+    """The events, EVENT (n,), of the first `count` test recordings, in the order of the test split.
+
+    Raises DataError with one sentence.
+    """
+    return [events for _, _, events in _recordings(_paths(folder, "Test")[:count])]
+
+
 def load_nmnist(folder: Path | None, *, validation: int | None = None, **framing: Any) -> DataSet:
     """N-MNIST as frames (T, 2, H, W), T = 10 and 34 x 34 pixels by default, 10 classes.
 
@@ -47,18 +67,9 @@ def load_nmnist(folder: Path | None, *, validation: int | None = None, **framing
     A part of the set is accepted and noted.  Raises DataError with one sentence.
     """
     frames = Framing(**framing)
-    root = folder or DEFAULT_FOLDER
-    root = root / "NMNIST" if (root / "NMNIST").is_dir() else root
     parts, found = [], {}
     for part, name in (("training", "Train"), ("test", "Test")):
-        paths = sorted(
-            path for label in range(10) for path in (root / name / str(label)).glob("*.bin")
-        )
-        if not paths:
-            raise DataError(
-                f"{root} holds no {name}/0..9/*.bin, nor does its NMNIST; get N-MNIST from {SITE} and give its folder "
-                "with --data"
-            )
+        paths = _paths(folder, name)
         found[part] = len(paths)
         if part == "training":
             paths = [paths[index] for index in mixed_order(len(paths))]
