@@ -32,7 +32,7 @@ class Measured:
 
     Members
         values: codes, currents or scores compared; spikes: those of them that are not silent (0 for currents, scores)
-        counters: sum over the images of every counter; clocks: simulated, with pauses; seconds: spent in the simulator
+        counters: sum over the images of every counter; clocks: simulated, with pauses; seconds: of the processor
     """
 
     values: int

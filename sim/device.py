@@ -168,12 +168,12 @@ class Run:
         if not 0 <= pause < 1:
             raise SimulationError(f"the probability of a pause must be in 0 <= p < 1, not {pause}")
         self.interface, self.patience = device.interface, patience
-        self.seconds = 0.0  # spent in the simulator so far
+        self.seconds = 0.0  # of the processor, spent in the simulator so far
         self._library = _bind(ctypes.CDLL(str(device.library)))
         # The library reads these arrays while the run lasts.
         self._beats = [np.ascontiguousarray(array, np.uint32) for array in beats]
         threshold = int(pause * (1 << 32))
-        started = time.monotonic()
+        started = time.thread_time()
         self._handle = self._library.simulation_new(
             (ctypes.POINTER(ctypes.c_uint32) * len(self._beats))(*map(_words, self._beats)),
             _sizes(len(array) for array in self._beats),
@@ -193,7 +193,7 @@ class Run:
                 raise SimulationError(
                     f"the hardware accepted {accepted} of {loaded.size} words of weights"
                 )
-        self.seconds += time.monotonic() - started
+        self.seconds += time.thread_time() - started
 
     def __enter__(self) -> "Run":
         return self
@@ -216,9 +216,9 @@ class Run:
 
         Raises StallError, or SimulationError when an output does not hold under back-pressure.
         """
-        started = time.monotonic()
+        started = time.thread_time()
         status = self._library.simulation_advance(self._handle, images, self.patience)
-        self.seconds += time.monotonic() - started
+        self.seconds += time.thread_time() - started
         if status == STALLED:
             said = ", ".join(
                 f"{stream.port} said {self.waiting(n)} of {images * stream.beats} beats"

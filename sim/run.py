@@ -50,7 +50,7 @@ class Outcome:
         interval_clocks: mean clocks between the last beats of successive images; None for fewer than two images a share
         layer_clocks: mean of every layer's `clocks` over the images of these intervals; empty without counters
         counters: mean of every counter per image, by layer; empty without counters
-        clocks: simulated clocks of all shares; seconds: spent in the simulator, summed over the shares
+        clocks: simulated clocks of all shares; seconds: of the processor in the simulator, summed over the shares
         wall_seconds: from beginning to end, with the golden model
     """
 

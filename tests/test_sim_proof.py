@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+import graphs
 import support
 from sim import layers
 from sim.alone import LayerModel
@@ -56,6 +57,30 @@ def test_layer_equals_golden(index: int, tmp_path: Path) -> None:
         more = np.concatenate([frames, frames[:1]])
         with pytest.raises(SimulationError, match=rf"^layer {index} .* stalled in image 0 to 10: "):
             model.check(more, trace)
+
+
+@pytest.mark.cosim
+def test_joins_and_currents(tmp_path: Path) -> None:
+    """A join of several sources and a convolution that sends currents; a wrong current is named."""
+    network = graphs.mixed()
+    foldings = graphs.random_foldings(1, network)
+    frames = support.images(np.random.default_rng(1), network, 4)
+    trace = golden.run(network, frames, foldings)
+    kinds = [layer.kind for layer in network.layers]
+    sender = next(n for n, layer in enumerate(trace.layers) if layer.currents is not None)
+    for index in {kinds.index("join"), sender}:
+        model = LayerModel.build(network, foldings, index, tmp_path / str(index))
+        assert len(model.device.interface.inputs) == len(network.sources(index))
+        model.check(frames, trace, seed=2, pause=0.4)
+    model = LayerModel.build(network, foldings, sender, tmp_path / "again")
+    layer = trace.layers[sender]
+    currents = layer.currents.copy()
+    currents[2, 0, 0, 0, 0] -= 1
+    wrong = _with(trace, sender, replace(layer, currents=currents))
+    at = rf"image 2, layer {sender} \(\w+\), current 0 of its stream \(step 0, row 0, column 0, channel 0\): "
+    said = f"^{at}expected {currents[2, 0, 0, 0, 0]}, got {layer.currents[2, 0, 0, 0, 0]}$"
+    with pytest.raises(MismatchError, match=said):
+        model.check(frames, wrong)
 
 
 def _with(trace: golden.Trace, index: int, layer: golden.LayerTrace) -> golden.Trace:
