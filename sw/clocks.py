@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from sw.folding import Folding, check_foldings, is_flat, pass_slots
-from sw.network import Layer, Network
+from sw.network import Layer, Network, NetworkError
 
 # Clocks between a row's arrival and the first event of its window, beside one for each column of the window.
 WINDOW_DELAY = 7
@@ -109,9 +109,13 @@ def forecast(
     """Predict the clocks of a batch.
 
     events: of `sw.golden.window_events`, int64 (batch, step, H, W) for each layer.
-    Raises NetworkError when the foldings do not suit the network.
+    Raises NetworkError when the foldings do not suit the network, or when it is no chain of layers.
     """
     check_foldings(network, tuple(foldings))
+    if not network.is_chain:
+        raise NetworkError(
+            "clocks are predicted for chains of layers only, and this network has joins or sum pools; give its lanes"
+        )
     stages = _stages(network, foldings, events)
     moved = True
     while moved:

@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+import graphs
 import support
 from hw.folding import choose_foldings
 from hw.generate import generate
@@ -15,7 +16,7 @@ from sw import golden
 from sw.clocks import Rows, forecast, layer_slots
 from sw.folding import Folding
 from sw.inputs import load_inputs
-from sw.network import Network, load
+from sw.network import Network, NetworkError, load
 
 SHIPPED = Path(__file__).resolve().parent.parent / "networks"
 PAIR = support.network(
@@ -121,3 +122,10 @@ def test_small_networks_within_two_percent(name: str, tmp_path: Path) -> None:
     predicted = forecast(network, foldings, golden.window_events(network, frames))
     measured = measured_interval(network, foldings, frames, tmp_path)
     assert predicted.interval == pytest.approx(measured, rel=0.02, abs=8)
+
+
+def test_only_chains_are_predicted() -> None:
+    network = graphs.mixed()
+    foldings = choose_foldings(network, 2)
+    with pytest.raises(NetworkError, match=r"^clocks are predicted for chains of layers only, and"):
+        forecast(network, foldings, golden.window_events(network, np.zeros((1, 1, 8, 8), np.uint8)))
