@@ -340,7 +340,7 @@ def measure(design: Design, inputs: "Inputs", console: Console) -> dict[str, Any
             "layers": layers,
             "counters": result["counters"],
         },
-        "explanation": explain(design, inputs.frames) if network.is_chain else None,
+        "explanation": explain(design, inputs.frames),
         "accuracy": accuracy,
         "energy": summarise(network, foldings, counters, result["counters"]),
     }

@@ -5,9 +5,9 @@ from collections.abc import Collection, Mapping, Sequence, Set
 from dataclasses import replace
 from math import gcd
 
-from sw.clocks import Rows
 from sw.folding import Folding, beat_codes, beat_partners, pixel_codes
 from sw.network import INPUT, Network, NetworkError
+from sw.rows import Rows
 
 from .costs import SHAPES
 

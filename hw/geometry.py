@@ -2,9 +2,9 @@
 
 from dataclasses import dataclass
 
-from sw.clocks import Rows
 from sw.folding import Folding, beat_codes, is_flat
 from sw.network import Coding, Network
+from sw.rows import Rows
 
 
 @dataclass(frozen=True)

@@ -257,10 +257,10 @@ def figures_of(
     network: Network,
     foldings: tuple[Folding, ...],
     outcome: Outcome,
-    predicted: Forecast | None,
+    predicted: Forecast,
     frequency_mhz: float,
 ) -> dict[str, Any]:
-    """What a run without pauses says about speed, beside what `sw.clocks` predicted of a chain, as a JSON object."""
+    """What a run without pauses says about speed, beside what `sw.clocks` predicted, as a JSON object."""
     interval = outcome.interval_clocks or float(outcome.latency_clocks)
     layers = []
     for index, (layer, folding) in enumerate(zip(network.layers, foldings, strict=True)):
@@ -278,7 +278,7 @@ def figures_of(
     return {
         "images": outcome.images,
         "clocks_per_image": interval,
-        "predicted_clocks_per_image": None if predicted is None else predicted.interval,
+        "predicted_clocks_per_image": predicted.interval,
         "latency_clocks": outcome.latency_clocks,
         "busiest_layer_clocks": busiest,
         "frequency_mhz": frequency_mhz,
@@ -312,10 +312,9 @@ def _show(console: Console, network: Network, figures: dict[str, Any]) -> None:
             "" if utilisation is None else f"{utilisation:.1%}",
         )
     console.print(table)
-    predicted = figures["predicted_clocks_per_image"]
     console.print(
         f"{figures['clocks_per_image']:,.0f} clocks an image without pauses (first image after "
-        f"{figures['latency_clocks']:,}{'' if predicted is None else f'; {predicted:,.0f} predicted'}): "
+        f"{figures['latency_clocks']:,}; {figures['predicted_clocks_per_image']:,.0f} predicted): "
         f"{figures['images_per_second']:,.0f} images/s at {figures['frequency_mhz']:g} MHz"
     )
 
@@ -391,10 +390,7 @@ def simulate(
         if pause:
             few = None if events is None else events[:SPEED_IMAGES]
             speed = run(model, frames[:SPEED_IMAGES], few, 0.0, "without pauses")
-    predicted = None
-    if network.is_chain:
-        windows = golden.window_events(network, frames[: speed.images])
-        predicted = forecast(network, foldings, windows)
+    predicted = forecast(network, foldings, golden.window_events(network, frames[: speed.images]))
     result: dict[str, Any] = {
         "format": "stairspike-simulation",
         "version": 2,

@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+import engine
 import graphs
 import support
 from hw.folding import choose_foldings
@@ -13,10 +14,11 @@ from hw.generate import generate
 from sim import run
 from sim.model import Model
 from sw import golden
-from sw.clocks import Rows, forecast, layer_slots
+from sw.clocks import forecast, layer_slots
 from sw.folding import Folding
 from sw.inputs import load_inputs
-from sw.network import Network, NetworkError, load
+from sw.network import Network, load
+from sw.rows import Rows
 
 SHIPPED = Path(__file__).resolve().parent.parent / "networks"
 PAIR = support.network(
@@ -124,8 +126,29 @@ def test_small_networks_within_two_percent(name: str, tmp_path: Path) -> None:
     assert predicted.interval == pytest.approx(measured, rel=0.02, abs=8)
 
 
-def test_only_chains_are_predicted() -> None:
-    network = graphs.mixed()
+@pytest.mark.parametrize("block", ["barrier", "strided", "pooled"])
+def test_residual_networks_within_two_percent(block: str) -> None:
+    """Forks and joins, in Amaranth's simulator: the clock of the last score."""
+    seed, made = next((n, b) for n, b in enumerate(graphs.BLOCKS) if b.__name__ == block)
+    network = graphs.random_graph(seed, made, made)
     foldings = choose_foldings(network, 2)
-    with pytest.raises(NetworkError, match=r"^clocks are predicted for chains of layers only, and"):
-        forecast(network, foldings, golden.window_events(network, np.zeros((1, 1, 8, 8), np.uint8)))
+    batch = support.images(np.random.default_rng(seed), network, 4)[1:]
+    predicted = forecast(network, foldings, golden.window_events(network, batch))
+    seen = engine.observe(network, foldings, batch)
+    assert predicted.ended[-1] == pytest.approx(seen.clocks, rel=0.02, abs=40)
+
+
+def test_a_join_waits_for_its_slowest_source() -> None:
+    """A block with one slow convolution takes as long as that convolution, whatever passes it by."""
+    network = graphs.random_graph(1, graphs.barrier)
+    foldings = choose_foldings(network, 4)
+    frames = support.images(np.random.default_rng(1), network, 9)
+    events = list(golden.window_events(network, frames))
+    inside = next(network.sources(n) for n, la in enumerate(network.layers) if la.kind == "join")
+    slow = max(inside)
+    assert events[slow] is not None and network.layers[slow].is_weighted
+    events[slow] = np.full_like(events[slow], 5000)
+    found = forecast(network, foldings, events)
+    layer = found.layers[slow]
+    assert layer is not None and found.bottleneck == slow
+    assert found.interval == pytest.approx(layer.slots, rel=0.02)

@@ -8,9 +8,9 @@ import pytest
 
 from support import PIXELS, conv, dense, maxpool, multi_level, one_hot
 from sw import golden
-from sw.clocks import Rows
 from sw.folding import Folding, beat_codes, check_foldings, sent_codes
 from sw.network import INPUT, Coding, Layer, Network, NetworkError, load
+from sw.rows import Rows
 from sw.skips import QUEUE, beat_times, rows_needed, skip_depths
 
 C3, C5 = Coding(kind="multi-level", levels=3), Coding(kind="multi-level", levels=5)

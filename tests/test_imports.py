@@ -11,7 +11,16 @@ PACKAGES = ("boards", "hw", "sim", "sw")
 FILES = sorted(path for package in PACKAGES for path in (ROOT / package).rglob("*.py"))
 
 # What sw and hw share: it needs numpy and nothing else.
-CONTRACT = "sw.network", "sw.folding", "sw.clocks", "sw.skips", "sw.schedule", "sw.files"
+CONTRACT = (
+    "sw.network",
+    "sw.folding",
+    "sw.clocks",
+    "sw.rows",
+    "sw.stages",
+    "sw.skips",
+    "sw.schedule",
+    "sw.files",
+)
 
 # Files that run inside the simulator's own process.
 IN_SIMULATOR = ("sim.bench_", "sim.drivers", "sim.scoreboard", "sim.vectors")
@@ -49,7 +58,7 @@ def allowed_own(module: str) -> tuple[str, ...]:
     """Modules and packages of this repository that `module` may import."""
     match module.split(".")[0]:
         case "sw" if is_within(module, CONTRACT):
-            return ("sw.network", "sw.folding")
+            return CONTRACT
         case "sw":
             return ("sw",)
         case "hw" if module == "hw.build":

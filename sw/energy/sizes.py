@@ -8,9 +8,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from sw.clocks import Rows
 from sw.folding import Folding, beat_codes, is_flat, pixel_codes
 from sw.network import Network
+from sw.rows import Rows
 from sw.skips import QUEUE, skip_depths
 
 
