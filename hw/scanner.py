@@ -5,7 +5,7 @@ from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from .geometry import Geometry
-from .spike import expand, first_set, item_layout, token_layout, value_of, width_of
+from .spike import expand, first_set, item_layout, several, token_layout, value_of, width_of
 
 
 class Scanner(wiring.Component):
@@ -45,6 +45,8 @@ class Scanner(wiring.Component):
         # The word in work: what is still to be added of each code, and how many events that is.
         bits = g.coding.code_width if g.multiply else g.coding.exponent_count
         pending = [Signal(bits, name=f"pending_{n}") for n in range(g.word)]
+        # The count is one of registers: the memory that the word comes from is too slow for it.
+        has_event, fresh = Signal(), Signal()
         remaining = Signal(range(g.word * per_code + 1))
         base = Signal(width_of(g.weight_depth))
         loaded, last, done = Signal(), Signal(), Signal()
@@ -57,7 +59,8 @@ class Scanner(wiring.Component):
             with m.If(code_onehot[n]):
                 m.d.comb += lowest.eq(p)
         again = Signal()  # the code of the last event has more of them
-        has_event, last_event = remaining != 0, remaining <= 1
+        waiting = [p.any() for p in pending] if per_code == 1 else list(Cat(pending))
+        last_event = Mux(fresh, ~several(Cat(waiting)), remaining == 1)
 
         # Slots of this pass so far, saturating where the end may leave.
         slots = Signal(range(g.minimum_pass))
@@ -92,7 +95,11 @@ class Scanner(wiring.Component):
                 self.o.p.end.eq(closing),
             ]
             with m.If(adds):
-                m.d.sync += remaining.eq(remaining - 1)
+                m.d.sync += [
+                    remaining.eq(Mux(fresh, sum(waiting), remaining) - 1),
+                    has_event.eq(~last_event),
+                    fresh.eq(0),
+                ]
                 for n, p in enumerate(pending):
                     with m.If(code_onehot[n]):
                         m.d.sync += p.eq(p & ~taken)
@@ -101,13 +108,12 @@ class Scanner(wiring.Component):
         with m.If(self.i.ready):
             m.d.sync += loaded.eq(self.i.valid)
         with m.If(self.i.ready & self.i.valid):
-            count = 0
             for p, c in zip(pending, self.i.p.codes, strict=True):
                 events = c if g.multiply else expand(c, g.coding)
                 m.d.sync += p.eq(Mux(self.i.p.empty, 0, events))
-                count += c.any() if per_code == 1 else sum(events)
             m.d.sync += [
-                remaining.eq(Mux(self.i.p.empty, 0, count)),
+                has_event.eq(~self.i.p.empty),
+                fresh.eq(1),
                 base.eq(self.i.p.base + self.i.p.index * g.word),
                 loaded.eq(1),
                 last.eq(self.i.p.last),

@@ -34,6 +34,19 @@ def first_set(bits):
     return onehot, Cat(*index) if index else Const(0, 1)
 
 
+def several(bits):
+    """Whether more than one bit is set, in few levels of logic."""
+
+    def count(part):
+        """(any, more than one)"""
+        if len(part) == 1:
+            return part[0], Const(0, 1)
+        (a, a_more), (b, b_more) = count(part[: len(part) // 2]), count(part[len(part) // 2 :])
+        return a | b, a_more | b_more | (a & b)
+
+    return count(bits)[1]
+
+
 def beat_layout(codes, coding: Coding):
     """One beat of a spike stream: `codes` codes, the lowest channel first."""
     return data.ArrayLayout(unsigned(coding.code_width), codes)
