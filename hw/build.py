@@ -8,7 +8,6 @@ and renamed when it is complete, and its bitstream is used again when nothing th
 import argparse
 import hashlib
 import json
-import re
 import shutil
 import sys
 from collections.abc import Mapping, Sequence
@@ -33,7 +32,7 @@ from hw.liberty import LibraryError, sky130_library
 from hw.mapping import map_cells
 from hw.opensta import Conditions
 from hw.search import Search
-from hw.toolchain import MissingToolError, ToolError
+from hw.toolchain import MissingToolError, ToolError, plain_names
 from hw.weights import load_image
 from sw.files import write_json, write_text
 from sw.folding import Folding
@@ -97,7 +96,7 @@ def design(
     accelerator = Accelerator(network, foldings, counters=board.counters, loadable=loadable)
     top = Top(board, network, accelerator, load_words=len(weights))
     plan = board.platform().build(top, name=TOP, do_build=False, emit_src=False)
-    rtlil = _plain_names(_text(plan.files[f"{TOP}.il"]))
+    rtlil = plain_names(_text(plan.files[f"{TOP}.il"]))
     constraints = _CONSTRAINTS[board.family]
     files = {
         f"{TOP}.il": rtlil,
@@ -122,15 +121,6 @@ def design(
 
 def _text(content: str | bytes) -> str:
     return content if isinstance(content, str) else content.decode()
-
-
-def _plain_names(rtlil: str) -> str:
-    """Names like counts[0] as counts_0: Yosys' ABC9 would take them for bits of a vector and lose its way."""
-    return re.sub(
-        r"(\\[^\s\[]+)((?:\[\d+\])+)",
-        lambda m: m[1] + m[2].replace("[", "_").replace("]", ""),
-        rtlil,
-    )
 
 
 def _synthesis_script(rtlil: str, board: Board, *, multiply: bool = False) -> str:

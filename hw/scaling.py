@@ -76,7 +76,8 @@ def measure(target: str, network: Network, lanes: int, folder: Path) -> dict[str
     foldings = choose_foldings(network, lanes, family="ice40" if target == "ice40" else "ecp5")
     design = LayerDesign(network, foldings, INDEX, counters=False)
     folder.mkdir(parents=True, exist_ok=True)
-    write_text(folder / f"{TOP}.il", rtlil.convert(design, name=TOP, emit_src=False))
+    text = rtlil.convert(design, name=TOP, emit_src=False)
+    write_text(folder / f"{TOP}.il", toolchain.plain_names(text))
     memories = _bits(foldings, network)
     if target == "sky130":
         return memories | _cells(folder)

@@ -7,6 +7,7 @@ A native program is used when its variable names it: YOSYS, NEXTPNR_ICE40, NEXTP
 import importlib.metadata
 import importlib.util
 import os
+import re
 import shlex
 import shutil
 import subprocess
@@ -68,6 +69,15 @@ def describe(tool: str) -> str:
         return named
     package = _YOWASP[tool][0].replace("_", "-")
     return f"{package} {importlib.metadata.version(package)}"
+
+
+def plain_names(rtlil: str) -> str:
+    """Names like counts[0] as counts_0: Yosys' ABC9 would take them for bits of a vector and lose its way."""
+    return re.sub(
+        r"(\\[^\s\[]+)((?:\[\d+\])+)",
+        lambda m: m[1] + m[2].replace("[", "_").replace("]", ""),
+        rtlil,
+    )
 
 
 def run(tool: str, arguments: Sequence[str], *, folder: Path, log: str) -> None:

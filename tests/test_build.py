@@ -222,7 +222,7 @@ def test_gates(tmp_path: Path) -> None:
     foldings, _ = fold_for_board(network, board)
     accelerator = Accelerator(network, foldings, counters=False)
     design = SerialAccelerator(network, accelerator, divisor=8)
-    text = build._plain_names(rtlil.convert(design, name=build.TOP, emit_src=False))
+    text = toolchain.plain_names(rtlil.convert(design, name=build.TOP, emit_src=False))
     (tmp_path / f"{build.TOP}.il").write_text(text)
     script = build._synthesis_script(text, board)
     (tmp_path / "gates.ys").write_text(
