@@ -8,7 +8,9 @@ import pytest
 
 from boards import find_board
 from boards.folding import fold_by_events, fold_for_board, target_of
-from hw.costs import Cost, block_rams, constant_blocks, network_cost
+from hw.costs import Cost, block_rams, constant_blocks, layer_cost, network_cost
+from hw.folding import choose_foldings
+from hw.scaling import INDEX, typical_network
 from hw.search import Search, Target, estimate_events, fold_for_spram
 from sw import golden
 from sw.clocks import forecast
@@ -55,6 +57,20 @@ def test_block_rams_of_placed_designs(board: str, lanes, blocks: int) -> None:
     network, target = load(NETWORKS / "mnist-multilevel.npz"), find_board(board)
     foldings, loadable = fold_for_board(network, target, lanes)
     assert network_cost(network, foldings, target.family, loadable=loadable).blocks == blocks
+
+
+@pytest.mark.parametrize(
+    ("family", "bits", "lanes", "luts"),
+    [
+        ("ecp5", 4, 4, 1387), ("ecp5", 4, 16, 2173), ("ecp5", 8, 16, 2855), ("ecp5", 4, 64, 6083),
+        ("ecp5", 8, 64, 7863), ("ice40", 4, 4, 1004), ("ice40", 4, 16, 2143), ("ice40", 4, 32, 3340),
+    ],
+)  # fmt: skip
+def test_luts_are_about_those_of_synthesis(family: str, bits: int, lanes: int, luts: int) -> None:
+    """Figures of `python -m hw.scaling`."""
+    network = typical_network(bits)
+    foldings = choose_foldings(network, lanes, family=family)
+    assert layer_cost(network, foldings, INDEX, family).luts == pytest.approx(luts, rel=0.12)
 
 
 def test_small_constants_take_no_block() -> None:
