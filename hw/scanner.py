@@ -111,10 +111,13 @@ class Scanner(wiring.Component):
             for p, c in zip(pending, self.i.p.codes, strict=True):
                 events = c if g.multiply else expand(c, g.coding)
                 m.d.sync += p.eq(Mux(self.i.p.empty, 0, events))
+            # The number of the word's first code: a multiplier would be the slowest thing here.
+            firsts = Array(Const(n * g.word, len(base)) for n in range(g.words))
+            first_code = firsts[self.i.p.index] if g.words <= 64 else self.i.p.index * g.word
             m.d.sync += [
                 has_event.eq(~self.i.p.empty),
                 fresh.eq(1),
-                base.eq(self.i.p.base + self.i.p.index * g.word),
+                base.eq(self.i.p.base + first_code),
                 loaded.eq(1),
                 last.eq(self.i.p.last),
                 self.rest.eq(self.i.p.rest),
