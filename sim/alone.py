@@ -119,7 +119,7 @@ class LayerModel:
                     f"{name}: after the last image the hardware said {surplus} things more than it should"
                 )
             return Measured(
-                values=images * network.timesteps * int(np.prod(network.shapes[index + 1])),
+                values=images * _values(network, index),
                 spikes=int(golden.counters["output_spikes"].sum()),
                 counters={name: int(golden.counters[name].sum()) for name in COUNTERS},
                 clocks=run.clock,
@@ -193,8 +193,13 @@ def values_of(network: Network, frames: np.ndarray, trace: "Trace", index: int) 
 
 def _beats(network: Network, foldings: tuple[Folding, ...], index: int) -> int:
     """Beats an image of what layer `index`, or INPUT, sends."""
-    values = network.timesteps * int(np.prod(network.shapes[index + 1]))
-    return values // sent_codes(network, foldings, index)
+    return _values(network, index) // sent_codes(network, foldings, index)
+
+
+def _values(network: Network, index: int) -> int:
+    """Codes, currents or scores that layer `index`, or INPUT, sends for an image; scores once, after all timesteps."""
+    steps = 1 if index != INPUT and network.is_readout(index) else network.timesteps
+    return steps * int(np.prod(network.shapes[index + 1]))
 
 
 def _input_of(port: str) -> str | None:

@@ -21,16 +21,20 @@ SHIPPED = Path(__file__).resolve().parent.parent / "networks" / "mnist-perceptro
 
 
 @pytest.mark.cosim
-@pytest.mark.parametrize("index", [0, 1, 4])
-def test_layer_equals_golden(index: int, tmp_path: Path) -> None:
-    """A convolution, a pool and the readout, on the streams that they meet in the whole network."""
-    network, foldings = support.configuration("pooled")
+@pytest.mark.parametrize(
+    ("name", "index"), [("pooled", 0), ("pooled", 1), ("temporal", 0), ("temporal", -1)]
+)
+def test_layer_equals_golden(name: str, index: int, tmp_path: Path) -> None:
+    """A convolution, a pool, potentials, and the readout of several timesteps, on the streams that they meet."""
+    network, foldings = support.configuration(name)
+    index %= len(network.layers)
     frames = support.images(np.random.default_rng(1), network, 10)
     trace = golden.run(network, frames, foldings)
     model = LayerModel.build(network, foldings, index, tmp_path)
     for pause in (0.0, 0.5):
         measured = model.check(frames, trace, seed=5, pause=pause)
-        assert measured.values == 10 * network.timesteps * np.prod(network.shapes[index + 1])
+        codes = trace.layers[index].codes
+        assert measured.values == (trace.scores if codes is None else codes).size
         assert measured.counters["clocks"] == trace.layers[index].counters["clocks"].sum()
         assert measured.clocks > measured.counters["clocks"] // 2
 
