@@ -25,7 +25,7 @@ CONSTANT_BITS = 2048
 # LUTs of a layer and of each bit of what grows with it.
 FITS: Mapping[str, Mapping[str, float]] = {
     "ecp5": {
-        "layer": 650, "lane bit": 2.3, "shift bit": 1.5, "fire bit": 2.3, "code bit": 8, "tap": 4,
+        "layer": 720, "lane bit": 2.3, "shift bit": 1.5, "fire bit": 2.3, "code bit": 8, "tap": 4,
     },
     "ice40": {
         "layer": 300, "lane bit": 3, "shift bit": 1, "fire bit": 3, "code bit": 7, "tap": 4,
