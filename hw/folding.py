@@ -13,8 +13,9 @@ from .costs import SHAPES
 
 # Clocks in which the fire units drain a group; windows with fewer events are rare.
 PASS_CLOCKS = 4
-# Rows that a spike memory gets beyond those that it needs where its block RAM has them: more hardly help.
-SPARE_ROWS = 2
+# Rows that a spike memory gets beyond those that it needs where its block RAM has them: more hardly help.  The census of
+# a row costs some 40 LUTs, of which an iCE40 has few.
+SPARE_ROWS = {"ecp5": 2, "ice40": 0}
 
 
 def weighted_layers(network: Network) -> list[int]:
@@ -97,7 +98,7 @@ def _fill_memory(network: Network, index: int, folding: Folding, beat: int, fami
     rows = Rows.of(network, index, folding)
     row_words = rows.width * -(-pixel // codes)
     fitting = -(-rows.ring * row_words // words) * words // row_words - rows.ring
-    return replace(folding, word_codes=codes, spare_rows=min(SPARE_ROWS, fitting))
+    return replace(folding, word_codes=codes, spare_rows=min(SPARE_ROWS[family], fitting))
 
 
 def parse_lanes(text: str) -> int | tuple[int, ...]:
