@@ -24,6 +24,7 @@ class Board:
         lut_count, block_ram_count, block_ram_bits, spram_count, multiplier_count: capacities; a LUT has four inputs, a
             multiplier 16 bits or more a side.
         counters: whether the layers carry activity counters.
+        multiply_first: whether the first layer multiplies its pixels, unless the user chooses: where LUTs are scarce.
         lanes: lanes of a layer, unless the user chooses; None fits them to the single-port RAMs.
         synthesis_options: of Yosys; nextpnr_options: device, package and speed grade.
     """
@@ -40,6 +41,7 @@ class Board:
     block_ram_bits: int
     spram_count: int = 0
     multiplier_count: int = 0
+    multiply_first: bool = False
     counters: bool = True
     lanes: int | None
     synthesis_options: tuple[str, ...] = ()

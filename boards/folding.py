@@ -11,8 +11,9 @@ from hw.weights import LOAD_WIDTH, SPRAM_DEPTH, slice_count
 from sw.folding import Folding
 from sw.network import Network, NetworkError
 
-# LUTs of the serial line, the host and the reset; share of a device that place and route fills without losing speed.
-HOST_LUTS = 400
+# LUTs of the serial line, the host, the reset and what the estimate of the layers falls short of; share of a device
+# that place and route fills without losing speed.
+HOST_LUTS = 800
 LOGIC_SHARE = 0.95
 
 
@@ -25,6 +26,13 @@ def target_of(board: Board) -> Target:
         multipliers=board.multiplier_count,
     )
     return Target(name=board.name, family=board.family, limit=limit, counters=board.counters)
+
+
+def layers_to_multiply(network: Network, board: Board) -> tuple[int, ...]:
+    """Layers whose lanes multiply unless the user chooses: the first, if the board wants it and its codes have bits."""
+    coding = network.input_coding
+    has_bits = coding.kind == "multi-level" and coding.levels > 1
+    return (0,) if board.multiply_first and has_bits and network.layers[0].is_weighted else ()
 
 
 def fold_for_board(
@@ -41,7 +49,9 @@ def fold_for_board(
     Raises NetworkError, saying by how much, when the weights do not fit the board's memories.
     """
     chosen = board.lanes if lanes is None else lanes
-    search = Search(network, target_of(board), estimate_events(network), multiply=multiply)
+    search = Search(
+        network, target_of(board), estimate_events(network, multiply), multiply=multiply
+    )
     if chosen is None:
         foldings = search.fastest()
     else:

@@ -59,6 +59,7 @@ BOARD = Board(
     block_ram_bits=4096,
     spram_count=4,
     multiplier_count=8,
+    multiply_first=True,
     counters=False,
     lanes=None,
     synthesis_options=("-device", "u"),  # delays of the UltraPlus: 8 % faster for 1 % more cells

@@ -14,7 +14,7 @@ from rich.progress import Progress
 
 from boards import NAMES, Board, UnknownBoardError, find_board
 from boards.client import BoardError, Client
-from boards.folding import fold_for_board
+from boards.folding import fold_for_board, layers_to_multiply
 from hw import protocol
 from hw.folding import parse_lanes
 from hw.generate import add_multiply_option
@@ -133,7 +133,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         metavar="P[,P...]",
         help="lanes, if the bitstream was built with an option for them",
     )
-    add_multiply_option(parser)
+    add_multiply_option(parser, board=True)
     parser.add_argument(
         "--images",
         type=int,
@@ -147,12 +147,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         network, board = load(options.network), find_board(options.board)
         images, labels = read_images(options.images)
+        multiply = options.multiply
+        if multiply is None:
+            multiply = layers_to_multiply(network, board)
         import serial
 
         with serial.serial_for_url(options.port, baudrate=board.baud, timeout=0.1) as port:
             client = Client(port)
             with console.status("preparing the board"):
-                prepare(client, network, board, options.lanes, options.multiply)
+                prepare(client, network, board, options.lanes, multiply)
             console.print(f"{board.name} runs the network {network.digest[:12]}")
             figures = run(client, network, images, labels, console)
     except (NetworkError, UnknownBoardError, BoardError) as error:

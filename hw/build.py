@@ -21,7 +21,7 @@ from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
 from boards import NAMES, Board, UnknownBoardError, find_board
-from boards.folding import fold_by_events, fold_for_board, target_of
+from boards.folding import fold_by_events, fold_for_board, layers_to_multiply, target_of
 from boards.top import Top
 from hw import report, toolchain
 from hw.accelerator import Accelerator
@@ -343,7 +343,7 @@ def build(
     lanes: int | Sequence[int] | None = None,
     images_per_second: float | None = None,
     fastest: bool = False,
-    multiply: Sequence[int] = (),
+    multiply: Sequence[int] | None = None,
     data: Path | None = None,
     output: Path = DEFAULT_OUTPUT,
     image_count: int = 100,
@@ -353,7 +353,8 @@ def build(
     """Build everything: (the report, its folder).
 
     lanes: as for `boards.folding`; images_per_second, fastest: chosen by counted events instead, for this rate or as
-    many as the board holds.  multiply: layers whose lanes multiply.
+    many as the board holds.  multiply: layers whose lanes multiply;
+    None leaves it to the board.
     data: folder of the data set; None takes the images shipped with the project.
     image_count: images that are run through the RTL; 0 leaves speed, accuracy and energy out.
     cells: map the engine to standard cells, too.
@@ -374,6 +375,8 @@ def build(
             progress.update(task, completed=1)
             task = progress.add_task(name, total=1)
 
+        if multiply is None:
+            multiply = layers_to_multiply(network, board)
         inputs = load_inputs(network, data, image_count) if image_count else None
         if images_per_second is not None or fastest:
             frames = load_inputs(network, data, FOLDING_IMAGES).frames
@@ -490,7 +493,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         action="store_true",
         help="as many images a second as the board holds, by the events of real images",
     )
-    add_multiply_option(parser)
+    add_multiply_option(parser, board=True)
     parser.add_argument(
         "--data",
         type=Path,

@@ -13,8 +13,8 @@ from .costs import SHAPES
 
 # Clocks in which the fire units drain a group; windows with fewer events are rare.
 PASS_CLOCKS = 4
-# Rows that a spike memory gets beyond those that it needs where its block RAM has them: more hardly help.  The census of
-# a row costs some 40 LUTs, of which an iCE40 has few.
+# Rows that a spike memory gets beyond those that it needs where its block RAM has them: more hardly help.  The census
+# of a row costs some 40 LUTs, of which an iCE40 has few.
 SPARE_ROWS = {"ecp5": 2, "ice40": 0}
 
 
@@ -111,8 +111,11 @@ def parse_lanes(text: str) -> int | tuple[int, ...]:
 
 
 def parse_layers(text: str) -> tuple[int, ...]:
-    """The value of a command line's --multiply: "first", or numbers of layers."""
+    """The value of a command line's --multiply: "none", "first", or numbers of layers."""
+    named: dict[str, tuple[int, ...]] = {"none": (), "first": (0,)}
     try:
-        return (0,) if text == "first" else tuple(int(part) for part in text.split(","))
+        return named[text] if text in named else tuple(int(part) for part in text.split(","))
     except ValueError:
-        raise ArgumentTypeError(f"expected first, or layers like 0 or 0,2, not {text!r}") from None
+        raise ArgumentTypeError(
+            f"expected none, first, or layers like 0 or 0,2, not {text!r}"
+        ) from None

@@ -185,14 +185,15 @@ def add_folding_options(parser: argparse.ArgumentParser) -> None:
     add_multiply_option(parser)
 
 
-def add_multiply_option(parser: argparse.ArgumentParser) -> None:
-    """--multiply, for all command lines that choose foldings."""
+def add_multiply_option(parser: argparse.ArgumentParser, *, board: bool = False) -> None:
+    """--multiply, for all command lines that choose foldings; board: without it the board decides, and it is None."""
     parser.add_argument(
         "--multiply",
         type=parse_layers,
-        default=(),
+        default=None if board else (),
         metavar="LAYERS",
-        help="layers whose lanes multiply instead of shifting: first, or numbers like 0,2 (default: none)",
+        help="layers whose lanes multiply instead of shifting: none, first, or numbers like 0,2 (default: "
+        f"{'what suits the board' if board else 'none'})",
     )
 
 

@@ -23,7 +23,7 @@ from .weights import SPRAM_DEPTH
 # Weights that fit three iCE40 block RAMs stay in the bitstream when the others are loaded.
 BLOCK_BITS = 12288
 # Events per input code where none were counted: of pixels, and of spikes.
-PIXEL_EVENTS, SPIKE_EVENTS = 1.0, 0.15
+PIXEL_EVENTS, PIXEL_CODES, SPIKE_EVENTS = 1.0, 0.3, 0.15
 
 Events = Sequence[np.ndarray | None]
 
@@ -50,7 +50,7 @@ class Target:
         return tuple(i for i, la in layers if la.parameter_count * la.weight_width > BLOCK_BITS)
 
 
-def estimate_events(network: Network) -> Events:
+def estimate_events(network: Network, multiply: Collection[int] = ()) -> Events:
     """Events of one frame of average activity, for `sw.clocks.forecast`: where no images are at hand."""
     found: list[np.ndarray | None] = []
     for index, layer in enumerate(network.layers):
@@ -58,7 +58,8 @@ def estimate_events(network: Network) -> Events:
             found.append(None)
             continue
         channels, height, width = network.shapes[index + 1]
-        density = SPIKE_EVENTS if index else PIXEL_EVENTS
+        first = PIXEL_CODES if 0 in multiply else PIXEL_EVENTS
+        density = SPIKE_EVENTS if index else first
         events = round(
             layer.parameter_count / channels * layer.average[0] * layer.average[1] * density
         )
@@ -312,5 +313,5 @@ def fold_for_spram(
     """
     limit = Cost(luts=luts, blocks=block_rams, sprams=blocks, multipliers=8)
     target = Target(name=f"device with {blocks} single-port RAMs", family="ice40", limit=limit)
-    search = Search(network, target, estimate_events(network), multiply=multiply)
+    search = Search(network, target, estimate_events(network, multiply), multiply=multiply)
     return search.fastest(), search.loadable
