@@ -390,7 +390,9 @@ def simulate(
         if pause:
             few = None if events is None else events[:SPEED_IMAGES]
             speed = run(model, frames[:SPEED_IMAGES], few, 0.0, "without pauses")
-    predicted = forecast(network, foldings, golden.window_events(network, frames[: speed.images]))
+    multiply = [index for index, folding in enumerate(foldings) if folding.multiply]
+    counted = golden.window_events(network, frames[: speed.images], multiply)
+    predicted = forecast(network, foldings, counted)
     result: dict[str, Any] = {
         "format": "stairspike-simulation",
         "version": 2,
