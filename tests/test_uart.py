@@ -12,7 +12,7 @@ from amaranth.sim import Simulator
 from boards import find_board
 from boards import run as boards_run
 from boards.client import Client
-from boards.folding import fold_for_board
+from boards.folding import fold_for_board, layers_to_multiply
 from boards.top import SerialAccelerator
 from hw.accelerator import Accelerator
 from hw.folding import choose_foldings
@@ -193,7 +193,8 @@ def test_wire(tmp_path: Path, mismatch: float) -> None:
 def test_program(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """boards.run classifies shipped images on the very design that the iCEBreaker gets."""
     network, board = load(NETWORK), find_board("icebreaker")
-    foldings, loadable = fold_for_board(network, board)
+    multiply = layers_to_multiply(network, board)
+    foldings, loadable = fold_for_board(network, board, multiply=multiply)
     accelerator = Accelerator(network, foldings, counters=board.counters, loadable=loadable)
     words = load_image(network, foldings, loadable)
     design = SerialAccelerator(network, accelerator, divisor=DIVISOR, load_words=len(words))
