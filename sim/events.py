@@ -8,20 +8,21 @@ import numpy as np
 
 from hw.camera import Camera
 from sim.verilator import SimulationError
+from sw.network import Network
 
 
 def load_events(
-    provenance: Mapping[str, Any], folder: Path | None, count: int
+    network: Network, folder: Path | None, count: int
 ) -> tuple[Camera, list[np.ndarray]]:
     """The camera that makes a network's frames, and the first `count` test recordings that they are made of.
 
-    provenance: of the network.  Raises SimulationError for a data set whose events cannot be replayed here, or frames
-    that a camera does not make; sw.datasets.common.DataError where files are missing.
+    Raises SimulationError for a data set whose events cannot be replayed here, SimulationError or NetworkError for
+    frames that a camera does not make, sw.datasets.common.DataError where files are missing.
     """
     from sw.datasets.nmnist import SHAPE, load_recordings  # torch takes seconds to import
     from sw.datasets.recordings import Framing
 
-    options = dict(provenance.get("data", {"set": "mnist"}))
+    options = dict(network.provenance.get("data", {"set": "mnist"}))
     name = options.pop("set")
     if name != "nmnist":
         raise SimulationError(
@@ -41,6 +42,7 @@ def load_events(
         origin=(0, 0) if size is None else tuple((extent - size) // 2 for extent in SHAPE),  # type: ignore[arg-type]
         factor=framing.pool,
     )
+    camera.check(network)
     return camera, load_recordings(folder, count)
 
 

@@ -36,6 +36,8 @@ SOURCES = (
     "sw/network/*.py",
     "sw/folding.py",
     "sw/golden.py",
+    "sw/rows.py",
+    "sw/skips.py",
 )
 
 

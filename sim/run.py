@@ -507,7 +507,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         foldings, loadable = folding_of(network, args)
         inputs = load_inputs(network, args.data, args.images)
         camera, recordings = (
-            load_events(network.provenance, args.data, args.images) if args.events else (None, [])
+            load_events(network, args.data, args.images) if args.events else (None, [])
         )
     except (NetworkError, DataError, SimulationError) as error:
         print(error, file=sys.stderr)

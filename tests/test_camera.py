@@ -1,6 +1,7 @@
 """Binning of events in hardware against the frames that training makes of them."""
 
 import random
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -8,7 +9,9 @@ from amaranth.sim import Simulator
 
 from hw.camera import Camera, EventFrames
 from hw.folding import choose_foldings
+from sim.events import load_events
 from sim.run import simulate
+from sim.verilator import SimulationError
 from support import conv, dense, multi_level, network
 from sw.datasets.events import crop, events_of, integrate, pool
 from sw.network import Coding, NetworkError
@@ -176,3 +179,17 @@ def test_network_behind_a_camera():
     )
     assert (result["images"], result["mismatches"]) == (4, 0)
     assert result["counters"][0]["output_spikes"] > 10
+
+
+@pytest.mark.parametrize(
+    ("data", "said"),
+    [
+        ({"set": "mnist"}, "nmnist, not from mnist"),
+        ({"set": "nmnist", "lanes": 3}, "does not encode them to 3 lanes"),
+        ({"set": "nmnist", "frames": 1, "pool": 3, "levels": 15}, "power of two, not 3"),
+    ],
+)
+def test_events_that_no_camera_makes(data, said, tmp_path):
+    net = replace(frames_net(1, (12, 12), 15), provenance={"data": data})
+    with pytest.raises((NetworkError, SimulationError), match=said):
+        load_events(net, tmp_path, 1)
