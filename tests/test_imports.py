@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
-PACKAGES = ("boards", "hw", "sim", "sw")
+PACKAGES = ("boards", "hw", "proof", "sim", "sw")
 FILES = sorted(path for package in PACKAGES for path in (ROOT / package).rglob("*.py"))
 
 # What sw and hw share: it needs numpy and nothing else.
@@ -76,6 +76,8 @@ def allowed_own(module: str) -> tuple[str, ...]:
             return ("hw", *CONTRACT)
         case "boards":
             return ("boards", "hw", *CONTRACT)
+        case "proof":
+            return ("proof", "hw", "boards", *CONTRACT)
         case "sim" if module.startswith(IN_SIMULATOR):
             return ("sim.drivers", "sim.scoreboard", "sim.vectors", "sw.network", "sw.folding")
         case "sim":
@@ -88,7 +90,7 @@ def forbidden_third_parties(module: str) -> tuple[str, ...]:
     match module.split(".")[0]:
         case "sw":
             return ("amaranth", "amaranth_boards", "cocotb", "cocotb_tools", "cocotbext")
-        case "hw" | "boards":
+        case "hw" | "boards" | "proof":
             return ("torch", "cocotb", "cocotb_tools", "cocotbext")
         case "sim" if module.startswith(IN_SIMULATOR):
             return ("torch", "amaranth", "amaranth_boards")
@@ -128,7 +130,7 @@ def test_no_cycles() -> None:
         graph = {module: needs for module, needs in graph.items() if module not in leaves}
 
 
-@pytest.mark.parametrize("package", ["hw", "boards"])
+@pytest.mark.parametrize("package", ["hw", "boards", "proof"])
 def test_no_string_annotations(package: str) -> None:
     """`from __future__ import annotations` silently empties the ports and structs of Amaranth classes."""
     for path in sorted((ROOT / package).rglob("*.py")):

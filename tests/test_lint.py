@@ -33,7 +33,7 @@ def test_makefile_installs_the_pinned_torch() -> None:
 
 COMMANDS = [
     ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__main__")
-    for package in ("boards", "hw", "sim", "sw")
+    for package in ("boards", "hw", "proof", "sim", "sw")
     for path in sorted((ROOT / package).rglob("*.py"))
     if "\ndef main(" in path.read_text(encoding="utf-8")
 ]

