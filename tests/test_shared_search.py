@@ -28,7 +28,7 @@ def test_more_room_is_used():
 def test_a_small_memory_takes_fewer_lanes():
     """Block RAM is what limits the buffer of the weights; a number of lanes that is asked for is kept."""
     net = make_perceptron([256, 64, 10])
-    large, small = (choose(net, target(80000, blocks)) for blocks in (64, 6))
+    large, small = (choose(net, target(80000, blocks), stream_width=256) for blocks in (64, 6))
     assert large.schedule.sharing.lanes > small.schedule.sharing.lanes
     assert choose(net, target(80000, 64), lanes=8).schedule.sharing.lanes == 8
 
