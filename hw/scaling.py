@@ -18,7 +18,6 @@ from rich.console import Console
 from rich.table import Table
 
 from sw.files import write_json, write_text
-from sw.folding import Folding
 from sw.network import Coding, Layer, Network, Neuron
 
 from . import report, toolchain
@@ -78,18 +77,12 @@ def measure(target: str, network: Network, lanes: int, folder: Path) -> dict[str
     folder.mkdir(parents=True, exist_ok=True)
     text = rtlil.convert(design, name=TOP, emit_src=False)
     write_text(folder / f"{TOP}.il", toolchain.plain_names(text))
-    memories = _bits(foldings, network)
-    if target == "sky130":
-        return memories | _cells(folder)
-    return memories | _fpga(target, folder)
-
-
-def _bits(foldings: tuple[Folding, ...], network: Network) -> dict[str, Any]:
     layer = network.layers[INDEX]
-    return {
+    sizes = {
         "fire_units": foldings[INDEX].fire_units,
         "weight_bits": layer.parameter_count * layer.weight_width,
     }
+    return sizes | (_cells(folder) if target == "sky130" else _fpga(target, folder))
 
 
 def _fpga(family: str, folder: Path) -> dict[str, Any]:
@@ -152,8 +145,8 @@ def _cells(folder: Path) -> dict[str, Any]:
 # ------------------------------------------------------------------------------------------------------ results
 
 
-def markdown(rows: Sequence[Mapping[str, Any]]) -> str:
-    """The rows of one target as a table."""
+def table_of(rows: Sequence[Mapping[str, Any]]) -> list[list[str]]:
+    """The rows of one target for people: a line of headings, then the figures."""
     names = {
         "bits": "weight bits",
         "lanes": "lanes",
@@ -167,16 +160,21 @@ def markdown(rows: Sequence[Mapping[str, Any]]) -> str:
     }
     columns = [name for name in names if name in rows[0]]
     size = "luts" if "luts" in rows[0] else "cells"
-    lines = [
-        "| " + " | ".join([*(names[name] for name in columns), f"{names[size]} a lane"]) + " |",
-        "|" + "---|" * (len(columns) + 1),
-    ]
+    lines = [[*(names[name] for name in columns), f"{names[size]} a lane"]]
     for row in rows:
         values = [
             f"{row[name]:,.1f}" if name == "fmax_mhz" else f"{row[name]:,.0f}" for name in columns
         ]
-        lines.append("| " + " | ".join([*values, f"{row[size] / row['lanes']:,.0f}"]) + " |")
-    return "\n".join(lines) + "\n"
+        lines.append([*values, f"{row[size] / row['lanes']:,.0f}"])
+    return lines
+
+
+def markdown(rows: Sequence[Mapping[str, Any]]) -> str:
+    """`table_of` in Markdown."""
+    headings, *figures = table_of(rows)
+    rule = "|" + "---|" * len(headings)
+    lines = ["| " + " | ".join(line) + " |" for line in (headings, *figures)]
+    return "\n".join([lines[0], rule, *lines[1:]]) + "\n"
 
 
 def plot(rows: Sequence[Mapping[str, Any]], path: Path) -> None:
@@ -263,16 +261,12 @@ def main(argv: Sequence[str] | None = None) -> int:
                     figures = measure(target, network, lanes, folder)
                     rows.append({"target": target, "bits": bits, "lanes": lanes, **figures})
                     _save(rows, options.output)
+            headings, *figures = table_of([row for row in rows if row["target"] == target])
             table = Table(title=target)
-            for line, text in enumerate(
-                markdown([r for r in rows if r["target"] == target]).splitlines()
-            ):
-                cells = [cell.strip() for cell in text.strip("|").split("|")]
-                if line == 0:
-                    for cell in cells:
-                        table.add_column(cell, justify="right")
-                elif line > 1:
-                    table.add_row(*cells)
+            for heading in headings:
+                table.add_column(heading, justify="right")
+            for line in figures:
+                table.add_row(*line)
             console.print(table)
         plot(rows, options.output / "scaling.svg")
     except (LibraryError, MissingToolError) as error:

@@ -12,8 +12,8 @@ from typing import Any
 
 import numpy as np
 
-from sw.clocks import forecast
-from sw.folding import Folding, pass_slots
+from sw.clocks import forecast, layer_slots
+from sw.folding import Folding
 from sw.network import Network, NetworkError
 
 from .costs import Cost, constant_blocks, layer_cost, network_cost
@@ -24,6 +24,13 @@ from .weights import SPRAM_DEPTH
 BLOCK_BITS = 12288
 # Events per input code where none were counted: of pixels, and of spikes.
 PIXEL_EVENTS, PIXEL_CODES, SPIKE_EVENTS = 1.0, 0.3, 0.15
+# The kinds of a Cost, for people.
+RESOURCES = {
+    "luts": "LUT",
+    "blocks": "block RAM",
+    "sprams": "single-port RAM",
+    "multipliers": "multiplier",
+}
 
 Events = Sequence[np.ndarray | None]
 
@@ -97,7 +104,8 @@ class Search:
                 continue
             units = 1 if layer.neuron is None else enough_units(lanes, math.gcd(lanes, channels))
             folding = Folding(lanes=lanes, fire_units=units)
-            found[lanes] = used * float(pass_slots(counts, folding).sum()) / len(counts)
+            slots = layer_slots(self.network, index, folding, counts)
+            found[lanes] = float(slots.sum()) / len(counts)
         if not found:
             words = layer.parameter_count // channels
             raise NetworkError(
@@ -203,15 +211,9 @@ class Search:
 
     def overflow(self, cost: Cost) -> str:
         """What of `cost` exceeds the target, in words."""
-        names = {
-            "luts": "LUTs",
-            "blocks": "block RAMs",
-            "sprams": "single-port RAMs",
-            "multipliers": "multipliers",
-        }
         limit = asdict(self.target.limit)
         return " and ".join(
-            f"{used:,} {names[kind]} where there are {limit[kind]:,}"
+            f"{used:,} {RESOURCES[kind]}s where there are {limit[kind]:,}"
             for kind, used in asdict(cost).items()
             if used > limit[kind]
         )
@@ -281,14 +283,8 @@ class Search:
             f"Lanes {lanes}.",
             f"Layer {index} is the bottleneck: {slots:,.0f} of {clocks:,.0f} clocks an image.",
         ]
-        names = {
-            "luts": "LUT",
-            "blocks": "block RAM",
-            "sprams": "single-port RAM",
-            "multipliers": "multiplier",
-        }
         for step in result["steps"]:
-            price = ", ".join(f"{n:+,} {names[kind]}" for kind, n in step["more"].items() if n)
+            price = ", ".join(f"{n:+,} {RESOURCES[kind]}" for kind, n in step["more"].items() if n)
             found.append(
                 f"{step['lanes']} lanes would make it {step['clocks_per_image']:,.0f} clocks ({-step['share']:+.1%}) "
                 f"for about {price or 'nothing'}{'' if step['fits'] else ', which does not fit'}."

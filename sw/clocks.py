@@ -71,10 +71,9 @@ def forecast(
     Raises NetworkError when the foldings do not suit the network.
     """
     check_foldings(network, tuple(foldings))
-    stages = _stages(network, tuple(foldings), events)
+    images = len(next(counts for counts in events if counts is not None))
+    stages = _stages(network, tuple(foldings), events, images)
     run(stages)
-    first = next(counts for counts in events if counts is not None)
-    images = len(first)
     ended = np.array(stages[-1].ends).reshape(images, -1)[:, -1] + network.class_count
     interval = float(ended[-1] - ended[0]) / (images - 1) if images > 1 else float(ended[0])
     layers: list[LayerForecast | None] = [None] * len(network.layers)
@@ -99,12 +98,14 @@ def forecast(
 
 
 def _stages(
-    network: Network, foldings: tuple[Folding, ...], events: Sequence[np.ndarray | None]
+    network: Network,
+    foldings: tuple[Folding, ...],
+    events: Sequence[np.ndarray | None],
+    images: int,
 ) -> list[Stage]:
     """The input, every layer with weights and every join, in order, with the ways between them."""
-    batch = len(next(counts for counts in events if counts is not None))
     c, h, w = network.input_shape
-    frames = batch * network.timesteps
+    frames = images * network.timesteps
     stages = {INPUT: _stream(INPUT, frames * h, w * c, 2)}
     for index, (layer, folding) in enumerate(zip(network.layers, foldings, strict=True)):
         channels, height, width = network.shapes[index + 1]

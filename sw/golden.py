@@ -86,7 +86,10 @@ def run(
     depths = skip_depths(network, folding)
     # What every layer sent, codes (uint8) or currents (int64), kept until its last reader has had it.
     sent = {INPUT: torch.from_numpy(np.ascontiguousarray(frames))}
-    last_reader = {index: max(network.readers(index), default=-1) for index in sent}
+    last_reader = {
+        index: max(network.readers(index), default=index)
+        for index in range(INPUT, len(network.layers))
+    }
     traces: list[LayerTrace] = []
     for index in range(len(network.layers)):
         sources = network.sources(index)
@@ -108,7 +111,6 @@ def run(
             )
         )
         sent[index] = result
-        last_reader[index] = max(network.readers(index), default=index)
         for source in sources:
             if last_reader[source] == index:
                 del sent[source]
