@@ -12,9 +12,9 @@ def pack(values: np.ndarray, width: int) -> np.ndarray:
     """Values (beat, field), integers of any dtype, in fields of `width` bits: uint32 (beat, word)."""
     beats, fields = values.shape
     little = np.ascontiguousarray(values).astype(values.dtype.newbyteorder("<"), copy=False)
-    octets = little.view(np.uint8).reshape(beats, fields, -1)
+    octets = little.view(np.uint8).reshape(beats, fields, little.itemsize)
     bits = np.unpackbits(octets, axis=-1, count=width, bitorder="little")
-    return _words(np.packbits(bits.reshape(beats, -1), axis=-1, bitorder="little"))
+    return _words(np.packbits(bits.reshape(beats, fields * width), axis=-1, bitorder="little"))
 
 
 def unpack(words: np.ndarray, fields: int, width: int, *, signed: bool = False) -> np.ndarray:

@@ -170,13 +170,11 @@ class Run:
         self.interface, self.patience = device.interface, patience
         self.seconds = 0.0  # of the processor, spent in the simulator so far
         self._library = _bind(ctypes.CDLL(str(device.library)))
-        # The library reads these arrays while the run lasts.
-        self._beats = [np.ascontiguousarray(array, np.uint32) for array in beats]
+        self._beats = _contiguous(beats)
         threshold = int(pause * (1 << 32))
         started = time.thread_time()
         self._handle = self._library.simulation_new(
-            (ctypes.POINTER(ctypes.c_uint32) * len(self._beats))(*map(_words, self._beats)),
-            _sizes(len(array) for array in self._beats),
+            *_arrays(self._beats),
             image_beats,
             _sizes(stream.beats for stream in self.interface.records),
             seed,
@@ -210,6 +208,16 @@ class Run:
     def waiting(self, stream: int) -> int:
         """Beats of a recorded stream that nobody has taken."""
         return int(self._library.simulation_stream_size(self._handle, stream))
+
+    def feed(self, beats: Sequence[np.ndarray]) -> None:
+        """Give further images, `beats` of every input as in `Device.start`, after all earlier ones were taken.
+
+        Raises SimulationError when earlier ones have not entered yet.
+        """
+        later = _contiguous(beats)
+        if not self._library.simulation_feed(self._handle, *_arrays(later)):
+            raise SimulationError("earlier images have not entered yet; take them first")
+        self._beats = later
 
     def take(self, images: int) -> Recording:
         """Simulate until the next `images` images are complete and return what was said about them.
@@ -297,6 +305,17 @@ def _words(array: np.ndarray) -> Any:
     return _pointer(array, ctypes.c_uint32)
 
 
+def _contiguous(beats: Sequence[np.ndarray]) -> list[np.ndarray]:
+    """What the library can read; it does so while the run lasts, so they have to stay."""
+    return [np.ascontiguousarray(array, np.uint32) for array in beats]
+
+
+def _arrays(beats: Sequence[np.ndarray]) -> tuple[Any, Any]:
+    """Words and numbers of beats of every input."""
+    words = (ctypes.POINTER(ctypes.c_uint32) * len(beats))(*map(_words, beats))
+    return words, _sizes(len(array) for array in beats)
+
+
 def _sizes(values: Any) -> Any:
     sizes = list(values)
     return (ctypes.c_size_t * len(sizes))(*sizes)
@@ -312,6 +331,7 @@ def _bind(library: ctypes.CDLL) -> ctypes.CDLL:
             [ctypes.POINTER(u32), sizes, size, sizes, word, word, word, ctypes.c_char_p],
         ),
         "simulation_delete": (None, [handle]),
+        "simulation_feed": (ctypes.c_int, [handle, ctypes.POINTER(u32), sizes]),
         "simulation_load": (size, [handle, u32, size, word]),
         "simulation_advance": (ctypes.c_int, [handle, size, word]),
         "simulation_take": (None, [handle, size, u64, u64]),

@@ -212,6 +212,15 @@ Simulation* simulation_new(const uint32_t* const* words, const std::size_t* beat
 
 void simulation_delete(Simulation* s) { delete s; }
 
+// More images, once everything that was given before has entered; returns whether it has.
+int simulation_feed(Simulation* s, const uint32_t* const* words, const std::size_t* beats) {
+    for (const Source& source : s->sources)
+        if (source.cursor != source.beats) return 0;
+    for (int n = 0; n < INPUT_COUNT; ++n) s->sources[n] = {words[n], beats[n]};
+    s->progress = s->clock;
+    return 1;
+}
+
 // Fill the weight memories; returns the words that were accepted within `patience` clocks of each other.  A beat of the
 // load stream is one 32-bit word here.
 std::size_t simulation_load(Simulation* s, const uint32_t* beats, std::size_t count, uint64_t patience) {

@@ -16,6 +16,11 @@ from sim.beats import field, pack, unpack
 from sim.device import Device, Interface
 from sim.verilator import SimulationError
 
+BUILD_ROOT = (
+    Path(__file__).resolve().parent.parent / "build" / "sim"
+)  # of generated files, while they are used
+LARGE_BITS = 1 << 20  # a memory whose contents would make Verilog of megabytes
+
 
 @dataclass(frozen=True)
 class Records:
@@ -87,8 +92,7 @@ class Model:
         Raises SimulationError when the weights are not accepted.
         """
         if events is None:
-            codes = np.ascontiguousarray(frames.transpose(0, 1, 3, 4, 2)).reshape(-1, 1)
-            beats = pack(codes, self.manifest["network"]["input_code_width"])
+            beats = _input_beats(self.manifest, frames)
         else:
             beats = events.reshape(-1, events.shape[-1])
         run = self.device.start(
@@ -96,7 +100,7 @@ class Model:
             seed=seed,
             pause=pause,
             weights=None if weights is None else _load_beats(self.manifest, weights),
-            image_beats=len(beats) // len(frames),
+            image_beats=None if events is None else events.shape[1],
             patience=patience,
         )
         return Run(self, run, len(frames))
@@ -134,6 +138,14 @@ class Run:
     @patience.setter
     def patience(self, clocks: int) -> None:
         self._run.patience = clocks
+
+    def feed(self, frames: np.ndarray) -> None:
+        """Give further images, as in `Model.start`, after all earlier ones were taken; not for a model with a camera.
+
+        Raises SimulationError when earlier ones have not entered yet.
+        """
+        self._run.feed([_input_beats(self._manifest, frames)])
+        self._count += len(frames)
 
     def take(self, images: int) -> Records:
         """Simulate until the next `images` images are complete and return their records.
@@ -208,6 +220,12 @@ def stream_length(manifest: Mapping[str, Any], layer: int) -> int:
 def _size(shape: list[int]) -> int:
     channels, height, width = shape
     return channels * height * width
+
+
+def _input_beats(manifest: Mapping[str, Any], frames: np.ndarray) -> np.ndarray:
+    """Beats of the input stream, uint32 (beat, word): one code each."""
+    codes = np.ascontiguousarray(frames.transpose(0, 1, 3, 4, 2)).reshape(-1, 1)
+    return pack(codes, manifest["network"]["input_code_width"])
 
 
 def _load_beats(manifest: Mapping[str, Any], words: np.ndarray) -> np.ndarray:

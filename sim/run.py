@@ -27,7 +27,7 @@ from hw.generate import add_folding_options, add_macro_option, folding_of, gener
 from hw.weights import load_image
 from sim.compare import MismatchError, compare
 from sim.events import event_beats, load_events
-from sim.model import Model
+from sim.model import BUILD_ROOT, LARGE_BITS, Model
 from sim.verilator import SimulationError
 from sw.clocks import Forecast, forecast
 from sw.files import write_json
@@ -36,8 +36,6 @@ from sw.network import Network, NetworkError, load
 
 CHUNK = 20  # images between two comparisons
 SPEED_IMAGES = 100  # images of the run without pauses
-LARGE_BITS = 1 << 20  # a memory whose contents would make Verilog of megabytes
-BUILD_ROOT = Path(__file__).resolve().parent.parent / "build" / "sim"
 
 
 @dataclass(frozen=True)

@@ -22,8 +22,9 @@ from hw.shared.engine import GROUPS
 from hw.shared.generate import add_sharing_options, describe, generate, program_of
 from hw.shared.program import Program
 from sim.beats import field, unpack
+from sim.compare import MismatchError
 from sim.device import Device, Interface
-from sim.run import BUILD_ROOT, MismatchError
+from sim.model import BUILD_ROOT
 from sim.verilator import SimulationError
 from sw.files import write_json
 from sw.network import NetworkError

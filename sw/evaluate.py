@@ -25,6 +25,7 @@ from sw import golden
 from sw.datasets.common import DataError, TensorSplit
 from sw.export import compare
 from sw.files import write_json
+from sw.frames import frames_of
 from sw.inputs import codes_of, load_test
 from sw.models.spiking import SpikingNetwork
 from sw.network import INPUT, Network, NetworkError, load
@@ -48,7 +49,7 @@ def evaluate(network: Network, split: TensorSplit, batch: int = 500) -> dict[str
         )
         trace = golden.run(network, images)
         correct += int((trace.classes == labels).sum())
-        sent = {INPUT: golden.frames_of(network, images)}
+        sent = {INPUT: frames_of(network, images)}
         sent |= {i: layer.codes for i, layer in enumerate(trace.layers) if layer.codes is not None}
         for index, (entry, layer) in enumerate(zip(sums, trace.layers, strict=True)):
             for name in counted:

@@ -1,6 +1,8 @@
 """Writing files: beside the target first, then renamed, so that nobody ever reads half of one."""
 
+import errno
 import json
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -31,6 +33,16 @@ def write_text(path: Path, text: str) -> None:
     """Write `text` to `path` as UTF-8, like `write_bytes`."""
     with beside(path) as partial:
         partial.write_text(text, encoding="utf-8")
+
+
+def check_place(path: Path) -> None:
+    """Find out before long work, not after it, that `path` cannot be written; its folder is made.  Raises OSError."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if path.is_dir():
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
+    partial = path.with_name(path.name + ".partial")
+    partial.touch()
+    partial.unlink()
 
 
 def write_json(path: Path, content: Any) -> None:

@@ -14,7 +14,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from sw.folding import COUNTERS, Folding, beat_codes, check_foldings, is_flat, pixel_codes
-from sw.network import INPUT, Coding, Layer, Network, NetworkError
+from sw.frames import frames_of
+from sw.network import INPUT, Coding, Layer, Network
 from sw.skips import QUEUE, skip_depths
 
 
@@ -45,28 +46,6 @@ class Trace:
     layers: tuple[LayerTrace, ...]
 
 
-def frames_of(network: Network, images: np.ndarray) -> np.ndarray:
-    """The input as uint8 codes of shape (batch, step, C, H, W).
-
-    A batch of static images (batch, C, H, W) is presented at every timestep; (batch, step, C, H, W) is taken as it is.
-    Raises NetworkError for another shape, dtype or a code that the input coding does not have.
-    """
-    expected = (network.timesteps, *network.input_shape)
-    if images.dtype != np.uint8:
-        raise NetworkError(f"input must be uint8 codes, not {images.dtype}")
-    if images.shape[1:] == network.input_shape:
-        images = np.repeat(images[:, None], network.timesteps, axis=1)
-    if images.shape[1:] != expected:
-        raise NetworkError(
-            f"input of shape {images.shape} does not fit the network's (batch, step, C, H, W) {expected}"
-        )
-    if images.size and images.max() > network.input_coding.levels:
-        raise NetworkError(
-            f"input code {images.max()} exceeds the {network.input_coding.levels} levels of the coding"
-        )
-    return images
-
-
 def run(
     network: Network,
     images: np.ndarray,
@@ -75,7 +54,7 @@ def run(
     keep_codes: bool = True,
     keep_potentials: bool = False,
 ) -> Trace:
-    """Evaluate `images` (see `frames_of`).
+    """Evaluate `images` (see `sw.frames`).
 
     `foldings` decides only the counters that depend on it (clocks and words); None counts one lane, one unit, one code.
     Raises NetworkError when the images or foldings do not fit.

@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from sw import golden
+from sw.frames import frames_of
 from sw.network import INPUT, Coding
 from sw.schedule import COUNTERS, Schedule, Step, Term
 
@@ -35,9 +36,9 @@ class SharedTrace:
 
 
 def run(schedule: Schedule, images: np.ndarray) -> SharedTrace:
-    """Evaluate `images` (see `sw.golden.frames_of`).  Raises NetworkError when they do not fit."""
+    """Evaluate `images` (see `sw.frames`).  Raises NetworkError when they do not fit."""
     network = schedule.network
-    frames = golden.frames_of(network, images)
+    frames = frames_of(network, images)
     trace = golden.run(network, frames)
     maps = {INPUT: _values(network.input_coding, frames[:, 0])}
     fired, counters, work = [np.zeros((len(frames), 0), np.uint8)], [], []

@@ -7,10 +7,10 @@ from typing import Any
 
 import numpy as np
 
-from sw import golden
 from sw.datasets import load_described
 from sw.datasets.common import DataError, TensorSplit
 from sw.datasets.mnist import load_shipped
+from sw.frames import frames_of
 from sw.network import Network, NetworkError
 
 
@@ -81,8 +81,6 @@ def load_inputs(network: Network, folder: Path | None, count: int) -> Inputs:
     """
     if network.provenance.get("data_set") == "random":
         frames = random_frames(network, count, network.provenance["density"], seed=1)
-        return Inputs(golden.frames_of(network, frames), None)
+        return Inputs(frames_of(network, frames), None)
     split = load_test(network.provenance, folder).first(count)
-    return Inputs(
-        golden.frames_of(network, codes_of(network, split.images.numpy())), split.labels.numpy()
-    )
+    return Inputs(frames_of(network, codes_of(network, split.images.numpy())), split.labels.numpy())

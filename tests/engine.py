@@ -14,6 +14,7 @@ from hw.weights import load_image
 from hw.window import Window
 from sw import golden
 from sw.folding import COUNTERS, Folding, sent_codes
+from sw.frames import frames_of
 from sw.network import Network
 
 WATCHDOG = 400_000
@@ -43,7 +44,7 @@ def observe(
 ) -> Observation:
     """Simulate `images` back to back; a pause is the probability that a clock brings no input or takes no output."""
     dut = Accelerator(network, foldings, taps=True, loadable=loadable)
-    frames = golden.frames_of(network, images)
+    frames = frames_of(network, images)
     codes = frames.transpose(0, 1, 3, 4, 2).reshape(-1).tolist()
     count = len(network.layers)
     seen = Observation(

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from sw import golden
+from sw.frames import frames_of
 from sw.interchange.convention import Convention
 from sw.models.spec import LayerSpec, NetworkSpec, NeuronSpec
 from sw.models.spiking import SpikingNetwork
@@ -118,4 +118,4 @@ def run_stock(
 
 
 def values_of(net: Network, frames: np.ndarray) -> np.ndarray:
-    return net.input_coding.values[golden.frames_of(net, frames)].astype(np.float64)
+    return net.input_coding.values[frames_of(net, frames)].astype(np.float64)

@@ -8,7 +8,8 @@ from amaranth.sim import Simulator
 
 from hw.shared.engine import GROUPS, Engine
 from hw.shared.program import Program
-from sw import golden, golden_shared
+from sw import golden_shared
+from sw.frames import frames_of
 from sw.schedule import COUNTERS
 
 WATCHDOG = 400_000
@@ -38,7 +39,7 @@ def observe(
     """Simulate `images` back to back; a pause is the probability that a side does not move in a clock."""
     dut = Engine(program, taps=True)
     network = program.schedule.network
-    codes = golden.frames_of(network, images).transpose(0, 1, 3, 4, 2).reshape(-1).tolist()
+    codes = frames_of(network, images).transpose(0, 1, 3, 4, 2).reshape(-1).tolist()
     beats = [int.from_bytes(beat.tobytes(), "little") for beat in program.weight_stream()]
     seen = Observation(counters={name: [] for name in COUNTERS})
     rng = random.Random(seed)

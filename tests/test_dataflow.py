@@ -27,6 +27,7 @@ from sw.energy.spikemaps import (
     uniform,
 )
 from sw.export import build_network
+from sw.frames import frames_of
 from sw.models import Task
 from sw.models.resnet import resnet
 from sw.models.small import readout
@@ -380,7 +381,7 @@ def test_checkpoint_and_artefact_have_the_same_statistics(timesteps: int) -> Non
     network = chain(NeuronSpec(threshold=0.3), timesteps)
     artefact = build_network(network)
     images = random_images(60)
-    frames = golden.frames_of(artefact, images.numpy())
+    frames = frames_of(artefact, images.numpy())
     exact = of_artefact(artefact, frames)
     observed = of_checkpoint(network, (part.float() for part in images.split(25)))
     assert exact.images == observed.images == 60
@@ -400,7 +401,7 @@ def test_windows_are_those_that_the_golden_model_counts() -> None:
     """One event a one-hot spike: its shift-and-adds are what gather adds."""
     network = load(NETWORKS / "mnist-onehot.npz")
     spikes = load_spikes(NETWORKS / "mnist-onehot.npz", None, 20)
-    frames = golden.frames_of(network, _shipped(20))
+    frames = frames_of(network, _shipped(20))
     trace = golden.run(network, frames)
     weighted = [index for index, layer in enumerate(network.layers) if layer.weights is not None]
     for index, layer, found in list(zip(weighted, spikes.layers, spikes.statistics, strict=True))[

@@ -18,6 +18,7 @@ from sw.energy.layers import Geometry, conv, dense, from_network, from_spec, poo
 from sw.energy.rules import ARTICLE, TABLES, Rules, Work, price
 from sw.energy.technology import technology
 from sw.export import build_network
+from sw.frames import frames_of
 from sw.models import BUILDERS, Task
 from sw.models.resnet import resnet, resnet20_wide
 from sw.models.small import readout
@@ -279,7 +280,7 @@ def test_trained_network_and_its_artefact(timesteps: int) -> None:
     artefact = build_network(network)
     images = DATA.test.images[:30]
     measured = measure(network, images.float().split(8))
-    frames = golden.frames_of(artefact, images.numpy())
+    frames = frames_of(artefact, images.numpy())
     trace = golden.run(artefact, frames)
     traced = from_trace(artefact, frames, trace)
     assert measured == traced

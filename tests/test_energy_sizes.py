@@ -11,9 +11,9 @@ from hw.geometry import Geometry
 from hw.layer import Layer
 from hw.pool import Pool
 from hw.weights import weight_words
-from sw import golden
 from sw.energy.sizes import pool_memory, sizes
 from sw.folding import Folding
+from sw.frames import frames_of
 from sw.network import Network
 
 
@@ -61,7 +61,7 @@ def test_census_accesses_are_those_of_the_hardware(name: str) -> None:
 def accesses_of(network: Network, foldings: tuple[Folding, ...], images: np.ndarray) -> list:
     """[writes, reads] of the census of every layer, as Amaranth's simulator sees them."""
     dut = Accelerator(network, foldings, counters=False)
-    codes = golden.frames_of(network, images).transpose(0, 1, 3, 4, 2).reshape(-1).tolist()
+    codes = frames_of(network, images).transpose(0, 1, 3, 4, 2).reshape(-1).tolist()
     windows = [getattr(layer, "window", None) for layer in dut.layers]
     seen = [[0, 0] for _ in windows]
     simulator = Simulator(dut)

@@ -20,6 +20,7 @@ CONTRACT = (
     "sw.skips",
     "sw.schedule",
     "sw.files",
+    "sw.frames",
 )
 
 # Files that run inside the simulator's own process.
@@ -74,6 +75,10 @@ def allowed_own(module: str) -> tuple[str, ...]:
             )
         case "hw":
             return ("hw", *CONTRACT)
+        case "boards" if module == "boards.backends":
+            return ("boards", "hw", *CONTRACT, "sw.golden", "sim.model", "sim.verilator")
+        case "boards" if module == "boards.run":
+            return ("boards", "hw", *CONTRACT, "sw.inputs", "sw.datasets.common")
         case "boards":
             return ("boards", "hw", *CONTRACT)
         case "proof":

@@ -1,6 +1,7 @@
 # amaranth: UnusedElaboratable=no
 """The serial line: bit timing, and the whole way from a program through a wire to the engine and back."""
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +10,7 @@ import serial
 from amaranth import *
 from amaranth.sim import Simulator
 
-from boards import find_board
+from boards import backends, find_board
 from boards import run as boards_run
 from boards.client import Client
 from boards.folding import fold_for_board, layers_to_multiply
@@ -201,11 +202,16 @@ def test_program(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     report = tmp_path / "run.json"
     with SimulatedBoard(verilog_of(design), tmp_path / "work", DIVISOR * CLOCK_NS) as url:
         status = boards_run.main(
-            [str(NETWORK), "--port", url, "--images", "3", "--json", str(report)]
+            [str(NETWORK), "--on", url, "--images", "3", "--json", str(report)]
         )
     assert status == 0
-    assert "3 of 3 classified correctly (100.00%)" in capsys.readouterr().out
-    assert '"correct": 3' in report.read_text()
+    shown = capsys.readouterr().out
+    assert f"{url}: classes and scores of 3 images equal the golden model's\n" in shown
+    assert shown.count("100.00%") == 2
+    reference, board_row = json.loads(report.read_text())["back_ends"]
+    assert (reference["where"], board_row["where"]) == ("golden", url)
+    assert board_row["correct"] == 3 and board_row["equal"]
+    assert board_row["scores"] == reference["scores"]
 
 
 # --------------------------------------------------------------------------------------------- bad input
@@ -214,10 +220,11 @@ def test_program(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
-        (["missing.npz", "--port", "loop://"], "missing.npz does not exist"),
-        ([str(NETWORK), "--port", "loop://", "--board", "x"], "there is no board 'x'"),
-        ([str(NETWORK), "--port", "loop://", "--images", "0"], "0 images were asked for"),
-        ([str(NETWORK), "--port", "/no/such/port"], "/no/such/port cannot be used"),
+        (["missing.npz", "--on", "loop://"], "missing.npz does not exist"),
+        ([str(NETWORK), "--on", "loop://", "--board", "x"], "there is no board 'x'"),
+        ([str(NETWORK), "--on", "loop://", "--images", "0"], "0 images were asked for"),
+        ([str(NETWORK), "--on", "/no/such/port", "--images", "1"], "/no/such/port cannot be used"),
+        ([str(NETWORK), "--on", "golden", "--json", "/proc/x/y"], "/proc/x/y cannot be written"),
     ],
 )
 def test_bad_input(arguments: list[str], sentence: str, capsys: pytest.CaptureFixture[str]) -> None:
@@ -228,8 +235,8 @@ def test_bad_input(arguments: list[str], sentence: str, capsys: pytest.CaptureFi
 
 def test_no_answer(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     """A line that only echoes is not a board."""
-    monkeypatch.setattr(boards_run, "Client", lambda port: Client(port, patience_s=0))
-    assert boards_run.main([str(NETWORK), "--port", "loop://"]) == 2
+    monkeypatch.setattr(backends, "Client", lambda port, patience_s: Client(port, patience_s=0))
+    assert boards_run.main([str(NETWORK), "--on", "loop://", "--images", "1"]) == 2
     error = capsys.readouterr().err
     assert error == (
         "boards.run: the board does not answer; check the port, and that the bitstream is programmed\n"

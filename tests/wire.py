@@ -1,7 +1,13 @@
-"""A simulated board: a design with the pins of a serial line, behind a TCP port."""
+"""A simulated board: a design with the pins of a serial line, behind a TCP port or a pseudo-terminal."""
 
+import os
+import select
+import socket
 import threading
 import time
+import tty
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from amaranth.back import verilog
@@ -60,3 +66,31 @@ class SimulatedBoard:
         assert not self._thread.is_alive(), "the simulation goes on although the program hung up"
         if self._error is not None and exception[0] is None:
             raise self._error
+
+
+@contextmanager
+def pseudo_terminal(url: str) -> Iterator[str]:
+    """The path of a terminal device, behind which the TCP port of `SimulatedBoard` answers."""
+    host, _, number = url.removeprefix("socket://").partition(":")
+    master, slave = os.openpty()
+    tty.setraw(slave)
+    done = threading.Event()
+    with socket.create_connection((host, int(number))) as connection:
+
+        def carry() -> None:
+            while not done.is_set():
+                readable, _, _ = select.select([master, connection], [], [], 0.05)
+                if master in readable:
+                    connection.sendall(os.read(master, 4096))
+                if connection in readable:
+                    os.write(master, connection.recv(4096))
+
+        thread = threading.Thread(target=carry, daemon=True)
+        thread.start()
+        try:
+            yield os.ttyname(slave)
+        finally:
+            done.set()
+            thread.join()
+            os.close(master)
+            os.close(slave)
