@@ -125,9 +125,13 @@ class Verilated:
 
     def __init__(self, design: Design) -> None:
         from sim.model import BUILD_ROOT, LARGE_BITS, Model, Run
-        from sim.verilator import SimulationError
+        from sim.verilator import SimulationError, find_compiler, find_verilator
 
         foldings, loadable = design.fold()
+        (
+            find_verilator(),
+            find_compiler(),
+        )  # learn now, not after the elaboration, that they are missing
         self._shape = (0, design.network.timesteps, *design.network.input_shape)
         self._weights: np.ndarray | None = None
         if loadable:
