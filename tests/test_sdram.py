@@ -11,8 +11,8 @@ from amaranth.lib.wiring import In, Out
 from amaranth.sim import Simulator
 
 from hw.sdram import Timing
+from hw.sdram_model import Fault, SdramChip
 from hw.shared.memory import DELAYS, SdramReader
-from sim.sdram import Fault, SdramChip
 
 START = 1000  # ns: short, for the simulator's sake
 TIMING = Timing(clock_hz=62.5e6, start=START)

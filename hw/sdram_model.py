@@ -10,7 +10,7 @@ from amaranth.lib import enum, wiring
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 
-from hw.sdram import PINS, Command
+from .sdram import PINS, Command
 
 COLUMNS, BANKS = 512, 4
 NOISE = 0xA5C3  # on the data lines when nobody drives them
