@@ -7,7 +7,6 @@ on where it was stopped.  Equal layers share a compiled model.
 
 import argparse
 import os
-import random
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
@@ -19,6 +18,14 @@ from rich.table import Table
 
 from hw.generate import add_folding_options, folding_of
 from sim.jobs import Job, Proof, execute, plan
+from sim.options import (
+    add_input_options,
+    add_json_option,
+    add_pause_options,
+    seed_of,
+    wrong_option,
+    wrong_place,
+)
 from sim.verilator import SimulationError
 from sw.cluster import finished
 from sw.files import write_json
@@ -168,30 +175,14 @@ def _parser() -> argparse.ArgumentParser:
         "  python -m sim.layers networks/vgg16.npz --data /shared/data --scheduler tcp://192.168.0.1:8786",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("network", type=Path, help="network artefact, an .npz of sw.export")
-    parser.add_argument(
-        "--images", type=int, default=10, metavar="N", help="how many (default: %(default)s)"
-    )
+    add_input_options(parser, images=10)
     parser.add_argument(
         "--layers",
         metavar="L[,L...]",
         help="only these layers, from 0 (default: all)",
     )
-    parser.add_argument(
-        "--data",
-        type=Path,
-        metavar="DIR",
-        help="folder of the data set (default: the shipped MNIST images)",
-    )
     add_folding_options(parser)
-    parser.add_argument(
-        "--pause",
-        type=float,
-        default=0.1,
-        metavar="P",
-        help="probability that a side withholds valid or ready in a clock (default: %(default)s)",
-    )
-    parser.add_argument("--seed", type=int, help="of the pauses (default: a new one, printed)")
+    add_pause_options(parser, pause=0.1)
     parser.add_argument(
         "--chunk",
         type=int,
@@ -217,26 +208,15 @@ def _parser() -> argparse.ArgumentParser:
         metavar="DIR",
         help=f"folder of the results, one a job (default: {DEFAULT_OUTPUT}/NETWORK)",
     )
-    parser.add_argument(
-        "--json", type=Path, metavar="FILE", help="write all figures to this file as well"
-    )
+    add_json_option(parser)
     return parser
 
 
 def _checked(args: argparse.Namespace) -> str | None:
     """What is wrong with the options, in one sentence."""
-    for option, wrong, rule in (
-        ("images", args.images < 1, "at least 1"),
-        ("chunk", args.chunk < 1, "at least 1"),
-        ("pause", not 0 <= args.pause < 1, "in 0 <= p < 1"),
-        ("jobs", args.jobs is not None and args.jobs < 0, "0 or more"),
-        ("seed", args.seed is not None and not 0 <= args.seed < 1 << 31, "in 0 <= seed < 2^31"),
-    ):
-        if wrong:
-            return f"--{option} must be {rule}, not {getattr(args, option)}"
     if args.jobs is not None and args.scheduler:
         return "--jobs and --scheduler exclude each other; leave one out"
-    return None
+    return wrong_option(args, seed_bits=31)  # a job's own seed comes above these bits
 
 
 def _layers(text: str | None, network: Network) -> tuple[int, ...]:
@@ -263,7 +243,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     from sw.datasets.common import DataError
     from sw.inputs import load_inputs
 
-    seed = random.SystemRandom().randrange(1 << 31) if args.seed is None else args.seed
+    seed = seed_of(args)
     output = (args.output or DEFAULT_OUTPUT / args.network.stem).resolve()
     try:
         network = load(args.network)
@@ -278,6 +258,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 2
     except OSError as error:
         print(f"{output} cannot be written: {error.strerror}", file=sys.stderr)
+        return 2
+    if (wrong := wrong_place(args.json)) is not None:
+        print(wrong, file=sys.stderr)
         return 2
     proof = Proof(
         path=args.network.resolve(),

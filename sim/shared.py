@@ -5,7 +5,6 @@ with random pauses of input, weights and output; then some of them once more wit
 """
 
 import argparse
-import random
 import sys
 import tempfile
 import time
@@ -25,6 +24,15 @@ from sim.beats import field, unpack
 from sim.compare import MismatchError
 from sim.device import Device, Interface
 from sim.model import BUILD_ROOT
+from sim.options import (
+    add_frequency_option,
+    add_input_options,
+    add_json_option,
+    add_pause_options,
+    seed_of,
+    wrong_option,
+    wrong_place,
+)
 from sim.verilator import SimulationError
 from sw.files import write_json
 from sw.network import NetworkError
@@ -107,6 +115,10 @@ def run_images(
             ended.append(recording.ended)
             work.append(trace.work)
             spikes += int((trace.fired != 0).sum())
+        if surplus := run.leftovers():
+            raise MismatchError(
+                f"after the last image the hardware said {surplus} things more than it should"
+            )
         return Outcome(
             np.concatenate(classes),
             np.concatenate(ended),
@@ -265,58 +277,56 @@ def main(argv: Sequence[str] | None = None) -> int:
         epilog="example:\n  python -m sim.shared networks/mnist-multilevel.npz --lanes 16 --images 100",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("network", type=Path, help="network artefact, an .npz of sw.export")
-    parser.add_argument(
-        "--images", type=int, default=20, metavar="N", help="how many (default: %(default)s)"
-    )
-    parser.add_argument(
-        "--data", type=Path, metavar="DIR", help="folder of the data set (default: the shipped MNIST images)"
-    )  # fmt: skip
+    add_input_options(parser, images=20)
     add_sharing_options(parser)
-    parser.add_argument(
-        "--pause", type=float, default=0.2, metavar="P",
-        help="probability that a side withholds valid or ready in a clock (default: %(default)s)",
-    )  # fmt: skip
-    parser.add_argument("--seed", type=int, help="of the pauses (default: a new one, printed)")
-    parser.add_argument(
-        "--frequency", type=float, default=25.0, metavar="MHZ", help="clock for images/s (default: %(default)s)"
-    )  # fmt: skip
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write all figures to this file")
+    add_pause_options(parser, pause=0.2)
+    add_frequency_option(parser)
+    add_json_option(parser)
     args = parser.parse_args(argv)
-    seed = random.SystemRandom().randrange(1 << 31) if args.seed is None else args.seed
-    for name, wrong, rule in (
-        ("--images", args.images < 1, "at least 1"),
-        ("--pause", not 0 <= args.pause < 1, "in 0 <= p < 1"),
-        ("--frequency", not 0 < args.frequency < 1e6, "above 0 and below 1e6"),
-        ("--seed", not 0 <= seed < 1 << 63, "in 0 <= seed < 2^63"),
-    ):
-        if wrong:
-            print(f"{name} must be {rule}, not {getattr(args, name[2:])}", file=sys.stderr)
-            return 2
+    if (wrong := wrong_option(args)) is not None:
+        print(wrong, file=sys.stderr)
+        return 2
+    seed = seed_of(args)
+    # torch takes seconds to import; a wrong option need not wait for it
     from sw.datasets.common import DataError
     from sw.inputs import load_inputs
 
     try:
         program = program_of(args.network, args)
         inputs = load_inputs(program.schedule.network, args.data, args.images)
-        result = simulate(
-            program, inputs.frames, labels=inputs.labels, seed=seed, pause=args.pause,
-            frequency_mhz=args.frequency, console=Console(highlight=False, soft_wrap=True),
-        )  # fmt: skip
-        if args.json is not None:
-            write_json(args.json, result)
     except (NetworkError, DataError) as error:
         print(error, file=sys.stderr)
         return 2
+    if (wrong := wrong_place(args.json)) is not None:
+        print(wrong, file=sys.stderr)
+        return 2
+    console = Console(highlight=False, soft_wrap=True)
+    try:
+        result = simulate(
+            program,
+            inputs.frames,
+            labels=inputs.labels,
+            seed=seed,
+            pause=args.pause,
+            frequency_mhz=args.frequency,
+            console=console,
+        )
     except MismatchError as error:
-        print(f"the RTL differs from the golden model: {error} (seed {seed})", file=sys.stderr)
+        print(
+            f"the RTL differs from the golden model: {error} (pauses {args.pause:g}, seed {seed})",
+            file=sys.stderr,
+        )
         return 1
     except SimulationError as error:
         print(error, file=sys.stderr)
         return 1
-    except OSError as error:
-        print(f"{args.json} cannot be written: {error.strerror}", file=sys.stderr)
-        return 2
+    if args.json is not None:
+        try:
+            write_json(args.json, result)
+        except OSError as error:
+            print(f"{args.json} cannot be written: {error.strerror}", file=sys.stderr)
+            return 2
+        console.print(f"{args.json}")
     return 0
 
 

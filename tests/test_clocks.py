@@ -11,7 +11,7 @@ import graphs
 import support
 from hw.folding import choose_foldings
 from hw.generate import generate
-from sim import run
+from sim import batch
 from sim.model import Model
 from sw import golden
 from sw.clocks import forecast, layer_slots
@@ -34,7 +34,7 @@ def measured_interval(
     network: Network, foldings: tuple[Folding, ...], frames: np.ndarray, folder: Path
 ) -> float:
     manifest = generate(network, foldings, folder, taps=True)
-    outcome = run.run_images(Model.build(folder, manifest), network, foldings, frames)
+    outcome = batch.run_images(Model.build(folder, manifest), network, foldings, frames)
     assert outcome.interval_clocks is not None
     return outcome.interval_clocks
 

@@ -14,7 +14,8 @@ from hw.generate import generate, main
 from hw.macros import Macros
 from hw.single import generate_layer
 from hw.weights import weight_words
-from sim import run
+from sim import batch
+from sim.compare import MismatchError
 from sim.model import Model
 from sw.folding import Folding
 from sw.network import Network
@@ -30,14 +31,14 @@ def test_equals_golden(name: str, tmp_path: Path) -> None:
     manifest = generate(network, foldings, tmp_path, taps=True, macros=1)
     model = Model.build(tmp_path, manifest)
     frames = support.images(np.random.default_rng(1), network, 12)
-    run.run_images(model, network, foldings, frames, seed=3, pause=0.3)
+    batch.run_images(model, network, foldings, frames, seed=3, pause=0.3)
 
     # The contents are really read from the files: with other weights it is another network.
     file = tmp_path / "layer0.weights.hex"
     words = file.read_text().split()
     file.write_text("\n".join(words[::-1]) + "\n")
-    with pytest.raises(run.MismatchError, match=r"^image \d+, layer 0 \(conv\), spike"):
-        run.run_images(model, network, foldings, frames)
+    with pytest.raises(MismatchError, match=r"^image \d+, layer 0 \(conv\), spike"):
+        batch.run_images(model, network, foldings, frames)
 
 
 def test_files(tmp_path: Path) -> None:

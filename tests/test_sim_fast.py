@@ -9,7 +9,8 @@ import pytest
 import graphs
 import support
 from hw.generate import generate
-from sim import run
+from sim import batch, run
+from sim.compare import MismatchError
 from sim.model import Model
 from sim.verilator import SimulationError
 from sw.network import Network
@@ -29,7 +30,7 @@ def test_equals_golden(name: str, tmp_path: Path) -> None:
     network, foldings, model = build(name, tmp_path)
     frames = support.images(np.random.default_rng(1), network, 24)
     for pause in (0.0, 0.3, 0.8):
-        outcome = run.run_images(model, network, foldings, frames, seed=7, pause=pause)
+        outcome = batch.run_images(model, network, foldings, frames, seed=7, pause=pause)
         assert outcome.images == 24
 
 
@@ -51,7 +52,7 @@ def test_counted_clocks_are_the_elapsed_ones(name: str, tmp_path: Path) -> None:
     """Without pauses, images follow each other as fast as the busiest layer counts: utilisation figures are honest."""
     network, foldings, model = build(name, tmp_path)
     frames = support.images(np.random.default_rng(2), network, 40)
-    outcome = run.run_images(model, network, foldings, frames)
+    outcome = batch.run_images(model, network, foldings, frames)
     busiest = max(outcome.layer_clocks)
     assert outcome.interval_clocks is not None
     assert abs(outcome.interval_clocks - busiest) <= 0.01 * busiest + 4
@@ -64,7 +65,7 @@ def test_loaded_weights(tmp_path: Path) -> None:
     network, foldings, model = build("conv-odd", tmp_path, loadable=(0, 1, 2))
     frames = support.images(np.random.default_rng(3), network, 6)
     weights = np.array(load_image(network, foldings, (0, 1, 2)), np.uint16)
-    run.run_images(model, network, foldings, frames, weights=weights, pause=0.3)
+    batch.run_images(model, network, foldings, frames, weights=weights, pause=0.3)
     with pytest.raises(
         SimulationError, match=r"^the hardware stalled: image 0 to 5 of 6 did not complete"
     ):
@@ -75,8 +76,8 @@ def test_two_processes_share_the_images(tmp_path: Path) -> None:
     network, foldings, model = build("one-channel", tmp_path)
     frames = support.images(np.random.default_rng(4), network, 41)
     counted: list[int] = []
-    apart = run.run_images(model, network, foldings, frames, processes=2, advanced=counted.append)
-    alone = run.run_images(model, network, foldings, frames)
+    apart = batch.run_images(model, network, foldings, frames, processes=2, advanced=counted.append)
+    alone = batch.run_images(model, network, foldings, frames)
     assert sum(counted) == 41
     assert apart.counters == alone.counters
     assert apart.classes.tolist() == alone.classes.tolist()
@@ -90,22 +91,22 @@ def test_a_difference_is_found_and_named(tmp_path: Path) -> None:
     other, _ = support.configuration("one-channel")
     other.layers[1].weights[0, 0, 0, 0] ^= 1
     with pytest.raises(
-        run.MismatchError, match=r"^image \d+, layer 1 \(conv\), spike \d+ of its stream"
+        MismatchError, match=r"^image \d+, layer 1 \(conv\), spike \d+ of its stream"
     ):
-        run.run_images(model, other, foldings, frames)
+        batch.run_images(model, other, foldings, frames)
 
     other, _ = support.configuration("one-channel")
     other.layers[2].bias[1] += 1
     with pytest.raises(
-        run.MismatchError, match=r"^image 0, score of class 1: expected -?\d+, got -?\d+$"
+        MismatchError, match=r"^image 0, score of class 1: expected -?\d+, got -?\d+$"
     ):
-        run.run_images(model, other, foldings, frames)
+        batch.run_images(model, other, foldings, frames)
 
     wider = (foldings[0], support.folded(8), foldings[2])
     with pytest.raises(
-        run.MismatchError, match=r"^image \d+, layer 1, counter \w+: expected \d+, got \d+$"
+        MismatchError, match=r"^image \d+, layer 1, counter \w+: expected \d+, got \d+$"
     ):
-        run.run_images(model, network, wider, frames)
+        batch.run_images(model, network, wider, frames)
 
 
 def test_command_line(

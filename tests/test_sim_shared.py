@@ -10,6 +10,7 @@ import support
 from hw.shared import generate
 from hw.shared.program import Program
 from sim import shared
+from sim.compare import MismatchError
 from sw import golden_shared
 from sw.schedule import Schedule, Sharing
 from sw.synthetic import make_perceptron
@@ -44,8 +45,30 @@ def test_the_comparison_sees_a_wrong_weight():
     )
     frames = support.images(np.random.default_rng(1), network, 4)
     device = shared.build(program)
-    with pytest.raises(shared.MismatchError, match="^image 1, "):
+    with pytest.raises(MismatchError, match="^image 1, "):
         shared.run_images(device, replace(program, schedule=other.schedule), frames)
+
+
+def test_what_comes_after_the_last_image_is_found():
+    """An engine that goes on by itself, here because it gets an image too many, does not pass."""
+    network, _ = support.configuration("one-channel")
+    program = Program.of(Schedule(network, Sharing(lanes=8, word_codes=8)), stream_width=64)
+    frames = support.images(np.random.default_rng(1), network, 4)
+    device = shared.build(program)
+
+    class TooMany:
+        interface = device.interface
+
+        def start(self, beats, **options):
+            codes, weights = beats
+            more = [np.concatenate([codes, codes[: frames[0].size]]), np.tile(weights, (2, 1))]
+            return device.start(more, **options)
+
+    shared.run_images(device, program, frames)
+    with pytest.raises(
+        MismatchError, match=r"^after the last image the hardware said \d+ things more than"
+    ):
+        shared.run_images(TooMany(), program, frames)
 
 
 def test_command_lines(tmp_path, capsys):
