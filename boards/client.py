@@ -1,6 +1,9 @@
-"""The computer's end of the byte protocol: one accelerator on any serial transport."""
+"""The computer's end of the protocol of `hw.protocol`: one accelerator on any transport of bytes."""
 
+import random
 import time
+import zlib
+from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
@@ -8,12 +11,19 @@ from typing import Protocol
 import numpy as np
 
 from hw import protocol
-from hw.protocol import Identity
+from hw.protocol import Deframer, Frame, Identity
 from sw.folding import COUNTERS
+
+ATTEMPTS = 5
+BABBLE_BYTES = 1 << 17  # more than the longest frame
 
 
 class BoardError(RuntimeError):
-    """The device does not answer, or answers what the protocol does not allow; one sentence."""
+    """The device does not answer, or refuses; one sentence with what to do."""
+
+
+class _TroubleError(Exception):
+    """Something was lost on the way; starting again may help."""
 
 
 class Transport(Protocol):
@@ -34,51 +44,84 @@ class Result:
     scores: np.ndarray
 
 
+@dataclass
+class Statistics:
+    """What went over the line.
+
+    Members
+        frames: sent; answers: received whole; damaged: answers that were not
+        recoveries: how often the client had to find out where the device stands
+    """
+
+    frames: int = 0
+    answers: int = 0
+    damaged: int = 0
+    recoveries: int = 0
+
+
 class Client:
-    """Blocking calls to one device.
+    """Blocking calls to one device.  What is lost on the way is sent again; an answer to anything else is no answer.
 
     Parameters
         transport: an open serial port whose `read` times out.
         patience_s: how long an answer may take.
+        attempts: how often a command is tried before BoardError says that the line is no good.
+
+    Members
+        statistics: what went over the line so far
     """
 
-    def __init__(self, transport: Transport, *, patience_s: float = 2.0) -> None:
+    def __init__(
+        self, transport: Transport, *, patience_s: float = 1.0, attempts: int = ATTEMPTS
+    ) -> None:
         self._transport = transport
         self._patience_s = patience_s
+        self._attempts = attempts
+        self._deframer = Deframer()
+        self._received: deque[Frame] = deque()
         self._identity: Identity | None = None
+        self._last = 0  # number of the last frame that is known to be executed
+        self._barrier = random.randrange(256)
+        self.statistics = Statistics()
 
     @property
     def identity(self) -> Identity:
         """What the device said of itself; asked once."""
         return self._identity or self.identify()
 
-    def identify(self, attempts: int = 3) -> Identity:
-        """Ask the device what it is; after half a frame of an earlier program it first recovers by itself."""
-        for _ in range(attempts):
-            self._transport.write(bytes([protocol.IDENTIFY]))
-            try:
-                # Bytes of an interrupted answer, or TIMED_OUT, may come first.
-                for _ in range(4 * protocol.BUFFER_BYTES):
-                    if self._read(1)[0] == protocol.OK:
-                        identity = Identity.decode(self._read(protocol.IDENTITY_BYTES))
-                        if identity.version == protocol.VERSION:
-                            self._identity = identity
-                            return identity
-            except BoardError:
-                continue
+    def identify(self) -> Identity:
+        """Ask the device what it is and where it stands; whatever it said before is forgotten.
+
+        Raises BoardError when it does not answer, or speaks another version of the protocol.
+        """
+        for _ in range(self._attempts):
+            # Any number will do that no answer on its way has.
+            self._barrier = (self._barrier + random.randrange(1, 100)) % 256
+            self._write(Frame(protocol.IDENTIFY, self._barrier))
+            deadline = self._deadline()
+            while answer := self._receive(deadline):
+                if (answer.kind, answer.number) == (protocol.IDENTITY, self._barrier):
+                    if answer.payload[:1] != bytes([protocol.VERSION]):
+                        raise BoardError(
+                            f"the board speaks version {answer.payload[0]} of the protocol, this program "
+                            f"{protocol.VERSION}; build and program the bitstream again"
+                        )
+                    self._identity = Identity.decode(answer.payload)
+                    self._last = self._identity.last
+                    return self._identity
         raise BoardError(
             "the board does not answer; check the port, and that the bitstream is programmed"
         )
 
     def load(self, words: Sequence[int]) -> None:
-        """Write the weight image."""
+        """Write the weights."""
         identity = self.identity
-        if len(words) != identity.load_words:
+        if len(words) != identity.load_words or not words:
             raise BoardError(
                 f"the board takes {identity.load_words} weight words, not {len(words)}; "
                 "use the network and the lanes it was built for"
             )
-        self._send(protocol.LOAD, np.asarray(words, dtype="<u2").tobytes())
+        self._repeat(protocol.LOAD, protocol.weight_bytes(list(words)))
         if not self.identify().loaded:
             raise BoardError("the board did not take the weights; reset it and try again")
 
@@ -90,68 +133,139 @@ class Client:
             raise BoardError(
                 f"the board takes {identity.image_bytes} codes an image, not {len(payload)}"
             )
-        self._send(protocol.CLASSIFY, payload)
+        answer = self._repeat(protocol.CLASSIFY, payload)
         size = identity.score_bytes
-        answer = self._read(identity.class_count * size + 1)
         scores = [
-            int.from_bytes(answer[size * index : size * (index + 1)], "little", signed=True)
-            for index in range(identity.class_count)
+            int.from_bytes(answer[at : at + size], "little", signed=True)
+            for at in range(protocol.CRC_BYTES, len(answer) - 1, size)
         ]
         return Result(best=answer[-1], scores=np.array(scores, dtype=np.int64))
 
     def counters(self) -> np.ndarray:
         """Counters of the last image: int64, shape (layers, counters of a layer); empty when the device has none."""
         count = self.identity.counter_count
-        if count:
-            self._transport.write(bytes([protocol.COUNTERS]))
-            self._expect_ok()
-        values = np.frombuffer(self._read(4 * count), dtype="<u4").astype(np.int64)
-        return values.reshape(-1, len(COUNTERS))
+        answer = self._repeat(protocol.COUNTERS, b"") if count else b""
+        return np.frombuffer(answer, dtype="<u4").astype(np.int64).reshape(-1, len(COUNTERS))
 
-    # ----------------------------------------------------------------------------------------------- frames
+    # -------------------------------------------------------------------------------------------- commands
 
-    def _send(self, command: int, payload: bytes) -> None:
-        """Send a payload within the device's buffer, and wait for OK."""
-        self._transport.write(bytes([command]))
-        total, sent, credits = len(payload), 0, 0
-        while sent < total:
-            room = protocol.BUFFER_BYTES - (sent - protocol.consumed_bytes(total, credits))
-            if room > 0:
-                sent += len(payload[sent : sent + room])
-                self._transport.write(payload[sent - min(room, sent) : sent])
-            else:
-                credits += self._credit()
-        while credits < protocol.credit_count(total):
-            credits += self._credit()
-        self._expect_ok()
-
-    def _credit(self) -> int:
-        self._check(self._read(1)[0], protocol.CREDIT)
-        return 1
-
-    def _expect_ok(self) -> None:
-        self._check(self._read(1)[0], protocol.OK)
-
-    def _check(self, code: int, expected: int) -> None:
-        if code == expected:
-            return
-        reasons = {
-            protocol.BAD_COMMAND: "does not know the command",
-            protocol.TIMED_OUT: "timed out on half a frame",
-            protocol.NOT_LOADED: "has no weights yet",
-        }
+    def _repeat(self, command: int, payload: bytes) -> bytes:
+        """The answer to a command; what goes wrong on the way is tried again from the beginning."""
+        asked = self.identity
+        trouble = ""
+        for _ in range(self._attempts):
+            if self._identity is None:
+                now = self.identify()
+                if (now.digest, now.folding) != (asked.digest, asked.folding):
+                    raise BoardError("the board has another bitstream than before; begin again")
+            try:
+                answer = self._exchange(command, payload)
+                self._check(command, payload, answer)
+                return answer
+            except _TroubleError as error:
+                trouble = str(error)
+                self._identity = None
+            except BaseException:
+                self._identity = None  # where the device stands is not known any more
+                raise
         raise BoardError(
-            f"the board {reasons.get(code, f'answered {code:#04x}')}; reset it and try again"
+            f"the line to the board is too bad: {trouble}, {self._attempts} times in a row; "
+            "check the cable, or lower the rate"
         )
 
-    def _read(self, size: int) -> bytes:
-        data = b""
-        deadline = time.monotonic() + self._patience_s
-        while len(data) < size:
-            part = self._transport.read(size - len(data))
-            data += part
-            if part:
-                deadline = time.monotonic() + self._patience_s
-            elif time.monotonic() > deadline:
-                raise BoardError(f"the board stopped answering after {len(data)} of {size} bytes")
-        return data
+    def _check(self, command: int, payload: bytes, answer: bytes) -> None:
+        """Raise _TroubleError when an answer is not the answer to this."""
+        identity = self.identity
+        expected = {
+            protocol.CLASSIFY: protocol.result_bytes(identity.class_count, identity.score_bytes),
+            protocol.COUNTERS: 4 * identity.counter_count,
+        }
+        if len(answer) != expected.get(command, 0):
+            raise _TroubleError(f"the answer has {len(answer)} bytes")
+        if command == protocol.CLASSIFY:
+            if int.from_bytes(answer[: protocol.CRC_BYTES], "little") != zlib.crc32(payload):
+                raise _TroubleError("the scores belong to another image")
+            if answer[-1] >= identity.class_count:
+                raise _TroubleError(f"there is no class {answer[-1]}")
+
+    def _exchange(self, command: int, payload: bytes) -> bytes:
+        """Send a command in frames, a few of them on their way at a time; the answer to the last one."""
+        chunks = [
+            payload[at : at + protocol.CHUNK_BYTES]
+            for at in range(0, max(len(payload), 1), protocol.CHUNK_BYTES)
+        ]
+        kinds = [command] + [protocol.MORE] * (len(chunks) - 1)
+        before = self._last  # frame n has the number before + 1 + n
+        executed = sent = trials = 0
+        deadline = self._deadline()
+        while True:
+            while sent < min(executed + protocol.WINDOW, len(chunks)):
+                self._write(Frame(kinds[sent], (before + 1 + sent) % 256, chunks[sent]))
+                sent += 1
+            answer = self._receive(deadline)
+            if answer is not None and answer.kind != protocol.AGAIN:
+                ahead = (answer.number - before - executed) % 256
+                if not 1 <= ahead <= sent - executed:
+                    continue  # of something older
+                self._refuse(answer.kind)
+                if executed + ahead == len(chunks):
+                    self._last = answer.number
+                    return answer.payload
+                trials = 0
+            else:
+                # Find out what was executed, and go on behind it.
+                trials += 1
+                if trials > self._attempts:
+                    raise _TroubleError("the frames do not arrive")
+                self.statistics.recoveries += 1
+                ahead = (self.identify().last - before - executed) % 256
+                if ahead > sent - executed:
+                    raise _TroubleError("the board was reset, or has another user")
+                if executed + ahead == len(chunks):
+                    raise _TroubleError("the answer was lost")
+                sent = executed + ahead
+            executed += ahead
+            deadline = self._deadline()
+
+    def _refuse(self, kind: int) -> None:
+        """Raise what an answer means that is not OK."""
+        match kind:
+            case protocol.OK:
+                return
+            case protocol.NOT_LOADED:
+                if self.identify().boot_failed:
+                    raise BoardError(
+                        "the board's flash memory does not hold its weights; program them, or load them"
+                    )
+                raise BoardError("the board has no weights; load them")
+            case protocol.BAD_WEIGHTS:
+                raise BoardError(
+                    "these are not the weights that the bitstream was built for; use the network and the lanes "
+                    "it was built for"
+                )
+            case protocol.BAD_COMMAND:
+                raise _TroubleError("the board does not know what the frames belong to")
+        raise _TroubleError(f"the board answered {kind:#04x}")
+
+    # ---------------------------------------------------------------------------------------------- frames
+
+    def _write(self, frame: Frame) -> None:
+        self._transport.write(frame.encode())
+        self.statistics.frames += 1
+
+    def _deadline(self) -> float:
+        return time.monotonic() + self._patience_s
+
+    def _receive(self, deadline: float) -> Frame | None:
+        """The next frame; None when the line is silent until the deadline, or says what is no frame."""
+        heard = 0
+        while not self._received:
+            data = self._transport.read(1)
+            heard += len(data)
+            self._received.extend(self._deframer.feed(data))
+            silent = not data and time.monotonic() > deadline
+            if not self._received and (silent or heard > BABBLE_BYTES):
+                return None
+        self.statistics.answers += 1
+        self.statistics.damaged = self._deframer.damaged
+        return self._received.popleft()

@@ -5,7 +5,7 @@ from amaranth.lib import io, wiring
 from amaranth.lib.wiring import In, Out
 
 from hw import protocol
-from hw.host import TIMEOUT_CLOCKS, Host
+from hw.host import Host
 from hw.uart import Receiver, Transmitter, baud_divisor
 from sw.folding import COUNTERS
 
@@ -17,8 +17,7 @@ class SerialAccelerator(wiring.Component):
         network: the network that `accelerator` runs.
         accelerator: an `hw.accelerator.Accelerator`.
         divisor: clocks per bit of the line.
-        load_words: 16-bit words of its weight image; 0 when it has no `load` port.
-        timeout_clocks: see `hw.host.Host`.
+        weights: 16-bit words that have to be loaded; empty when it has no `load` port.
 
     Members
         rx: In(1), tx: Out(1), the line.
@@ -29,9 +28,7 @@ class SerialAccelerator(wiring.Component):
     tx: Out(1, init=1)
     busy: Out(1)
 
-    def __init__(
-        self, network, accelerator, *, divisor, load_words=0, timeout_clocks=TIMEOUT_CLOCKS
-    ):
+    def __init__(self, network, accelerator, *, divisor, weights=()):
         super().__init__()
         self.accelerator = accelerator
         self.divisor = divisor
@@ -41,8 +38,7 @@ class SerialAccelerator(wiring.Component):
             folding=protocol.folding_digest(accelerator.foldings, accelerator.loadable),
             score_width=Shape.cast(accelerator.o.p.score.shape()).width,
             counter_count=len(self.counters),
-            load_words=load_words,
-            timeout_clocks=timeout_clocks,
+            weights=weights,
         )
 
     def elaborate(self, platform):
@@ -62,7 +58,6 @@ class SerialAccelerator(wiring.Component):
         wiring.connect(m, source=accelerator.o, sink=host.i_score)
         if host.identity.loadable:
             wiring.connect(m, source=host.o_load, sink=accelerator.load)
-            m.d.comb += host.loaded.eq(accelerator.loaded)
         if self.counters:
             m.d.comb += Value.cast(host.counters).eq(Cat(self.counters))
         return m
@@ -83,13 +78,13 @@ def _counters_of(accelerator):
 class Top(Elaboratable):
     """The bitstream of `board`: clock and reset, a `SerialAccelerator` on its serial pins, a light while it works."""
 
-    def __init__(self, board, network, accelerator, *, load_words=0):
+    def __init__(self, board, network, accelerator, *, weights=()):
         self.board = board
         self.engine = SerialAccelerator(
             network,
             accelerator,
             divisor=baud_divisor(board.clock_hz, board.baud),
-            load_words=load_words,
+            weights=weights,
         )
 
     def elaborate(self, platform):

@@ -94,7 +94,7 @@ def design(
     foldings, loadable = fold_for_board(network, board, lanes, multiply=multiply)
     weights = tuple(load_image(network, foldings, loadable)) if loadable else ()
     accelerator = Accelerator(network, foldings, counters=board.counters, loadable=loadable)
-    top = Top(board, network, accelerator, load_words=len(weights))
+    top = Top(board, network, accelerator, weights=weights)
     plan = board.platform().build(top, name=TOP, do_build=False, emit_src=False)
     rtlil = plain_names(_text(plan.files[f"{TOP}.il"]))
     constraints = _CONSTRAINTS[board.family]

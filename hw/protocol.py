@@ -1,44 +1,126 @@
-"""Bytes between a computer and an accelerator: the protocol that `hw.host` speaks and `boards.client` writes.
+"""What a computer and an accelerator say to each other: `hw.host` answers it, `boards.client` asks.
 
-The computer sends one command byte and its payload and waits for the answer; numbers are little-endian.
+Everything that crosses the line is a frame; numbers are little-endian:
 
-    command      payload                                    answer
-    IDENTIFY     -                                          OK, then `Identity` (27 bytes)
-    LOAD         the weight image, 2 bytes a word           credits, then OK
-    CLASSIFY     one code a byte, (t, y, x, c) order        credits, then OK, the scores in class order
-                                                            (`score_bytes` each, signed), the class (1 byte)
-    COUNTERS     -                                          OK, then 4 bytes a counter, layer by layer in the
-                                                            order of `sw.folding.COUNTERS`
-    another      -                                          BAD_COMMAND
+    kind 1 | number 1 | length 2 | payload | CRC-32 of all before it 4
 
-Flow control: the device stores `BUFFER_BYTES` and sends one CREDIT byte whenever a multiple of `CREDIT_BYTES` of the
-payload, not zero, is still to be consumed (so the first credit may stand for fewer bytes).
+A frame stands between two bytes END, and END and ESCAPE inside it travel as two bytes (the byte stuffing of RFC 1055).
+So END always ends what was begun: noise, a lost byte or half a frame cost the frame that they hit and nothing after it,
+and no side needs to time the line.  Empty frames mean nothing; a line that has to say something says END.
 
-Recovery: when a payload stops half-way for the time-out of the device, it finishes the image with silent codes,
-drops the result, answers TIMED_OUT and waits for a command.  CLASSIFY before the weights are loaded consumes the
-payload and answers NOT_LOADED.
+    to the device   payload                                     answer
+    IDENTIFY        -                                           IDENTITY, `Identity`
+    CLASSIFY        the first codes of an image, one a byte,    OK; with the last code of the image OK, CRC-32 of the
+                    in (t, y, x, c) order                       image 4, the scores in class order (`score_bytes` each,
+                                                                signed), the class 1; or NOT_LOADED
+    LOAD            the first bytes of the weights,             OK; with the last byte OK or BAD_WEIGHTS
+                    2 bytes a word
+    MORE            the next bytes of either                    as above
+    COUNTERS        -                                           OK, 4 bytes a counter, layer by layer in the order of
+                                                                `sw.folding.COUNTERS`
+    another         -                                           BAD_COMMAND; MORE with nothing to go on with, too
+
+The device executes a frame only when its number follows that of the last one executed; IDENTIFY has any number, is
+always answered and counts as none.  What is out of order, or damaged, is dropped and answered AGAIN.  An answer has the
+number of its question, so IDENTIFY with a number not used lately is a barrier: whatever comes before its answer is old,
+and `Identity.last` says what was executed.
+
+A payload for the device has at most `CHUNK_BYTES`; `WINDOW` frames may be on their way.  A frame is obeyed when all of
+it has arrived and its CRC is right.  CLASSIFY or LOAD in the middle of an image drops that image; bytes after the end
+of an image or of the weights are ignored.  The CRC in the answer says which codes the scores belong to.  The weights
+are those that the bitstream was built for, by their CRC-32, or nothing is classified.
 """
 
 import hashlib
 import struct
+import zlib
+from collections.abc import Iterator
 from dataclasses import astuple, dataclass
 
 from sw.folding import Folding
 
-VERSION = 1
+VERSION = 2
 
-IDENTIFY, LOAD, CLASSIFY, COUNTERS = b"I"[0], b"L"[0], b"C"[0], b"N"[0]
-OK, CREDIT, BAD_COMMAND, TIMED_OUT, NOT_LOADED = b"!"[0], b"."[0], b"?"[0], b"T"[0], b"U"[0]
+IDENTIFY, CLASSIFY, LOAD, MORE, COUNTERS = b"ICLMN"
+OK, IDENTITY, AGAIN, BAD_COMMAND, NOT_LOADED, BAD_WEIGHTS = b"!iR?UW"
 
-BUFFER_BYTES = 512
-CREDIT_BYTES = 256
+END, ESCAPE, ESCAPED_END, ESCAPED_ESCAPE = 0xC0, 0xDB, 0xDC, 0xDD
+CHUNK_BYTES = 240
+WINDOW = 2
+BUFFER_BYTES = 512  # of the device: WINDOW frames without their CRC, and some room
+
 DIGEST_BYTES = 8
 FOLDING_BYTES = 4
+FLAG_LOADABLE, FLAG_LOADED, FLAG_BOOT_FAILED = 1, 2, 4
 
-FLAG_LOADABLE, FLAG_LOADED = 1, 2
-
-_LAYOUT = struct.Struct(f"<BBHBIIH{DIGEST_BYTES}s{FOLDING_BYTES}s")
+_HEAD = struct.Struct("<BBH")
+_CRC = struct.Struct("<I")
+_LAYOUT = struct.Struct(f"<BBBHBIIH{DIGEST_BYTES}s{FOLDING_BYTES}s")
+HEAD_BYTES, CRC_BYTES = _HEAD.size, _CRC.size
 IDENTITY_BYTES = _LAYOUT.size
+# Bytes of the identity that are not constant.
+FLAGS_PLACE, LAST_PLACE = 1, 2
+
+
+@dataclass(frozen=True)
+class Frame:
+    """A command or an answer."""
+
+    kind: int
+    number: int
+    payload: bytes = b""
+
+    def encode(self) -> bytes:
+        """The bytes on the line."""
+        body = _HEAD.pack(self.kind, self.number, len(self.payload)) + self.payload
+        body += _CRC.pack(zlib.crc32(body))
+        stuffed = body.replace(bytes([ESCAPE]), bytes([ESCAPE, ESCAPED_ESCAPE]))
+        stuffed = stuffed.replace(bytes([END]), bytes([ESCAPE, ESCAPED_END]))
+        return bytes([END]) + stuffed + bytes([END])
+
+
+class Deframer:
+    """Finds the frames in what a line says; damaged ones are left out and counted."""
+
+    def __init__(self) -> None:
+        self._pending = bytearray()
+        self.damaged = 0
+
+    def feed(self, data: bytes) -> Iterator[Frame]:
+        """The frames that end within `data`, which goes on where the last call's ended."""
+        for byte in data:
+            if byte != END:
+                self._pending.append(byte)
+            elif self._pending:
+                frame = _decode(bytes(self._pending))
+                self._pending.clear()
+                if frame is None:
+                    self.damaged += 1
+                else:
+                    yield frame
+
+
+def _decode(stuffed: bytes) -> Frame | None:
+    body = bytearray()
+    escaped = False
+    for byte in stuffed:
+        if escaped:
+            if byte not in (ESCAPED_END, ESCAPED_ESCAPE):
+                return None
+            body.append(END if byte == ESCAPED_END else ESCAPE)
+            escaped = False
+        elif byte == ESCAPE:
+            escaped = True
+        else:
+            body.append(byte)
+    if escaped or len(body) < HEAD_BYTES + CRC_BYTES:
+        return None
+    kind, number, length = _HEAD.unpack_from(body)
+    payload = bytes(body[HEAD_BYTES:-CRC_BYTES])
+    (crc,) = _CRC.unpack(body[-CRC_BYTES:])
+    if len(payload) != length or zlib.crc32(body[:-CRC_BYTES]) != crc:
+        return None
+    return Frame(kind, number, payload)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,10 +131,12 @@ class Identity:
         digest: the first bytes of the network's SHA-256.
         folding: `folding_digest` of the hardware; the weight image depends on it.
         class_count, score_bytes: shape of an answer to CLASSIFY.
-        image_bytes: payload of CLASSIFY: timesteps x height x width x channels.
-        load_words: 16-bit words of the weight image; 0 when the weights are part of the bitstream.
+        image_bytes: codes of an image: timesteps x height x width x channels.
+        load_words: 16-bit words of the weights; 0 when they are part of the bitstream.
         counter_count: counters of all layers together; 0 without counters.
-        loadable, loaded: the weights come through LOAD; they are there.
+        loadable, loaded: the weights come through LOAD or from the board's memory; they are there, and the right ones.
+        boot_failed: the board's memory was read, and does not hold the weights.
+        last: number of the last frame that was executed.
     """
 
     digest: bytes
@@ -64,13 +148,20 @@ class Identity:
     counter_count: int = 0
     loadable: bool = False
     loaded: bool = True
+    boot_failed: bool = False
+    last: int = 0
     version: int = VERSION
 
     def encode(self) -> bytes:
-        flags = FLAG_LOADABLE * self.loadable | FLAG_LOADED * self.loaded
+        flags = (
+            FLAG_LOADABLE * self.loadable
+            | FLAG_LOADED * self.loaded
+            | FLAG_BOOT_FAILED * self.boot_failed
+        )
         return _LAYOUT.pack(
             self.version,
             flags,
+            self.last,
             self.class_count,
             self.score_bytes,
             self.image_bytes,
@@ -82,35 +173,34 @@ class Identity:
 
     @classmethod
     def decode(cls, data: bytes) -> "Identity":
-        fields = _LAYOUT.unpack(data)
-        version, flags, class_count, score_bytes, image_bytes, load_words, counter_count = fields[
-            :7
-        ]
+        """Raises struct.error when `data` has another size."""
+        version, flags, last, classes, score, image, words, counters, digest, folding = (
+            _LAYOUT.unpack(data)
+        )
         return cls(
             version=version,
             loadable=bool(flags & FLAG_LOADABLE),
             loaded=bool(flags & FLAG_LOADED),
-            class_count=class_count,
-            score_bytes=score_bytes,
-            image_bytes=image_bytes,
-            load_words=load_words,
-            counter_count=counter_count,
-            digest=fields[7],
-            folding=fields[8],
+            boot_failed=bool(flags & FLAG_BOOT_FAILED),
+            last=last,
+            class_count=classes,
+            score_bytes=score,
+            image_bytes=image,
+            load_words=words,
+            counter_count=counters,
+            digest=digest,
+            folding=folding,
         )
 
 
-def consumed_bytes(total: int, credits: int) -> int:
-    """Bytes of a payload of `total` that the device has surely consumed after `credits` CREDIT bytes."""
-    if credits == 0:
-        return 0
-    expected = credit_count(total)
-    return total - CREDIT_BYTES * (expected - credits + 1)
+def result_bytes(class_count: int, score_bytes: int) -> int:
+    """Payload of the answer to the last codes of an image."""
+    return CRC_BYTES + class_count * score_bytes + 1
 
 
-def credit_count(total: int) -> int:
-    """CREDIT bytes that the device sends during a payload of `total` bytes."""
-    return max(total - 1, 0) // CREDIT_BYTES
+def weight_bytes(words: tuple[int, ...] | list[int]) -> bytes:
+    """The weights as LOAD and the board's memory take them."""
+    return struct.pack(f"<{len(words)}H", *words)
 
 
 def folding_digest(foldings: tuple[Folding, ...], loadable: tuple[int, ...]) -> bytes:

@@ -170,7 +170,7 @@ def test_wire(tmp_path: Path, mismatch: float) -> None:
     accelerator = Accelerator(network, foldings, counters=True, loadable=(1,))
     words = load_image(network, foldings, (1,))
     divisor = 5 * DIVISOR
-    design = SerialAccelerator(network, accelerator, divisor=divisor, load_words=len(words))
+    design = SerialAccelerator(network, accelerator, divisor=divisor, weights=words)
     images = np.random.default_rng(8).integers(0, 256, (2, 2, 2, 12, 15), dtype=np.uint8)
     trace = golden.run(network, images, foldings)
     with (
@@ -198,7 +198,7 @@ def test_program(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     foldings, loadable = fold_for_board(network, board, multiply=multiply)
     accelerator = Accelerator(network, foldings, counters=board.counters, loadable=loadable)
     words = load_image(network, foldings, loadable)
-    design = SerialAccelerator(network, accelerator, divisor=DIVISOR, load_words=len(words))
+    design = SerialAccelerator(network, accelerator, divisor=DIVISOR, weights=words)
     report = tmp_path / "run.json"
     with SimulatedBoard(verilog_of(design), tmp_path / "work", DIVISOR * CLOCK_NS) as url:
         status = boards_run.main(
