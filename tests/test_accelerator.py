@@ -82,7 +82,7 @@ def test_back_ends_agree(network: Network, frames: np.ndarray, tmp_path: Path) -
     assert loadable
     words = load_image(network, foldings, loadable)
     engine = Engine(network, foldings, counters=True, loadable=loadable)
-    top = SerialAccelerator(network, engine, divisor=DIVISOR, load_words=len(words))
+    top = SerialAccelerator(network, engine, divisor=DIVISOR, weights=words)
     trace = golden.run(network, frames, foldings)
     results = []
     with (
