@@ -23,14 +23,13 @@ from rich.table import Table
 from boards import NAMES, Board, UnknownBoardError, find_board
 from boards.folding import fold_by_events, fold_for_board, layers_to_multiply, target_of
 from boards.top import Top
-from hw import report, toolchain
+from hw import asic, report, toolchain
 from hw.accelerator import Accelerator
-from hw.cells import find_timing_library
 from hw.folding import parse_lanes
 from hw.generate import add_multiply_option
 from hw.liberty import LibraryError, sky130_library
 from hw.mapping import map_cells
-from hw.opensta import Conditions
+from hw.opensta import Conditions, find_timing_library
 from hw.search import Search
 from hw.toolchain import MissingToolError, ToolError, plain_names
 from hw.weights import load_image
@@ -45,6 +44,7 @@ DEFAULT_NETWORK = Path("networks/mnist-multilevel.npz")
 DEFAULT_OUTPUT = Path("build")
 TOP = "top"
 FOLDING_IMAGES = 50  # images whose events choose the lanes
+ASIC = "--asic"
 SEEDS = (1, 2, 3)  # of place and route, until one meets the clock
 
 _PLACE = {"ice40": "nextpnr-ice40", "ecp5": "nextpnr-ecp5"}
@@ -456,12 +456,17 @@ def _stored(folder: Path) -> dict[str, Any] | None:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    if ASIC in arguments:
+        arguments.remove(ASIC)
+        return asic.main(arguments)
     parser = argparse.ArgumentParser(
         prog="python -m hw.build",
         description="Build the bitstream of a network for a board, and report its area, speed and energy.",
         epilog="examples:\n"
         "  python -m hw.build --board icebreaker\n"
-        "  python -m hw.build networks/mnist-onehot.npz --board ulx3s --lanes 8 --images 1000 --json build/ulx3s.json",
+        "  python -m hw.build networks/mnist-onehot.npz --board ulx3s --lanes 8 --images 1000 --json build/ulx3s.json\n"
+        "  python -m hw.build --asic --help",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument(
@@ -471,6 +476,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         default=DEFAULT_NETWORK,
         metavar="NETWORK",
         help="network artefact (default: %(default)s)",
+    )
+    parser.add_argument(
+        ASIC,
+        action="store_true",
+        help="instead of a bitstream, what a chip flow starts from; it has options of its own",
     )
     parser.add_argument(
         "--board", required=True, metavar="BOARD", help=f"one of {', '.join(NAMES)}"
@@ -517,12 +527,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--cells",
         action="store_true",
-        help="map the engine to standard cells for the report, too (minutes; see python -m hw.cells)",
+        help="map the engine to standard cells for the report, too (minutes; see --asic)",
     )
     parser.add_argument(
         "--json", type=Path, metavar="FILE", help="write every figure to FILE as well"
     )
-    options = parser.parse_args(argv)
+    options = parser.parse_args(arguments)
     if not 0 <= options.images <= 1000:
         print(f"hw.build: --images must be in 0..1000, not {options.images}", file=sys.stderr)
         return 2

@@ -45,6 +45,7 @@ def generate(
     taps: bool = False,
     loadable: Sequence[int] = (),
     macros: int | None = None,
+    shaped: bool = False,
     camera: Camera | None = None,
 ) -> dict[str, Any]:
     """Write ``accelerator.v`` and ``accelerator.json`` into `directory` and return the manifest.
@@ -52,7 +53,7 @@ def generate(
     counters: with the activity counters; taps: with a view on every layer's output stream;
     loadable: layers whose weights come in over a stream at start instead of from the bitstream;
     macros: memories of at least so many bits are instances of the modules of ``sram.v``, written too, with what they
-    hold in files beside them (see `hw.macros`); None for none;
+    hold in files beside them (see `hw.macros`); None for none; shaped: every shape is a module of its own, for a chip;
     camera: its events are the input, in place of codes.
     Raises NetworkError when the foldings do not suit the network; nothing is written then.
     """
@@ -62,7 +63,7 @@ def generate(
     )
     if camera is not None:
         design = WithCamera(network, camera, design)
-    target = None if macros is None else Macros(macros)
+    target = None if macros is None else Macros(macros, shaped=shaped)
     text = verilog.convert(
         design, name=TOP, platform=target, emit_src=False, strip_internal_attrs=True
     )

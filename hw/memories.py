@@ -1,123 +1,112 @@
-"""Memories of a synthesised design as black boxes: standard cells are not what a chip would make them of."""
+"""What a chip's memories have to be, and what they are for: for the report, and as a page for people."""
 
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from .macros import CONSTANT, VARIABLE
+from .macros import FOLDER, MODEL
+from .shapes import CONSTANT, SINGLE, VARIABLE, Macro, distinct, ports
+from .weights import LOAD_WIDTH
 
-BOX = "sram"  # what the black boxes' names begin with
-# Patterns of their ports once these are ports of the netlist: those that drive it, and the clocks that they get.
-READ_DATA, CLOCKS = "*.RD_DATA*", "*.??_CLK*"
+LOAD, ROM = "load", "rom"  # where the weights come from
 
-_CELL = "$mem_v2"
-
-
-@dataclass(frozen=True, kw_only=True)
-class Memory:
-    """One memory.
-
-    Members
-        name: of its black box; module: where it is; words, width: its shape
-        read_ports, write_ports: without write ports its contents are constant
-        initialised: some bit of it is one at start, by the bitstream of an FPGA or by a mask
-    """
-
-    name: str
-    module: str
-    words: int
-    width: int
-    read_ports: int
-    write_ports: int
-    initialised: bool
-
-    @property
-    def bits(self) -> int:
-        return self.words * self.width
-
-    def describe(self) -> dict[str, Any]:
-        """The members and the bits, for a report."""
-        return asdict(self) | {"bits": self.bits}
+KINDS: Mapping[str, str] = {
+    SINGLE: "SRAM, one port that reads or writes",
+    VARIABLE: "SRAM, one read and one write port",
+    CONSTANT: "ROM, one read port",
+}
+# What a memory is for, by the last name of its instance and of the room that it is in.
+PURPOSES: Mapping[str, str] = {
+    "weights memory": "weights",
+    "window words": "spikes of the last rows, in words of some channels",
+    "window census": "how many words with spikes each pixel has",
+    "potential potentials": "membrane potentials between timesteps",
+    "pool partial": "maxima or sums of a pool's row so far",
+}
 
 
-def box_memories(
-    design: Mapping[str, Any], smallest_bits: int
-) -> tuple[dict[str, Any], list[Memory]]:
-    """(the design with every memory of at least `smallest_bits` bits as a black box, those memories).
-
-    design: a netlist that Yosys wrote as JSON, with its memories still whole, or macros already (`hw.macros`).  It is
-    not changed.
-    """
-    modules: dict[str, Any] = {}
-    boxes: dict[str, Any] = {}
-    memories: list[Memory] = []
-    for module_name, module in design["modules"].items():
-        cells = dict(module["cells"])
-        for cell_name, cell in module["cells"].items():
-            if cell["type"] not in (_CELL, CONSTANT, VARIABLE):
-                continue
-            read = _read if cell["type"] == _CELL else _read_macro
-            memory = read(cell, module_name, len(memories))
-            if memory.bits < smallest_bits:
-                continue
-            memories.append(memory)
-            boxes[memory.name] = _box(cell)
-            connected = {port: bits for port, bits in cell["connections"].items() if bits}
-            cells[cell_name] = cell | {
-                "type": memory.name,
-                "parameters": {},
-                "connections": connected,
-                "port_directions": {port: cell["port_directions"][port] for port in connected},
+def describe(
+    macros: Sequence[Macro], instances: Mapping[str, Sequence[str]]
+) -> list[dict[str, Any]]:
+    """Every shape for a report; instances: paths of the instances of every module."""
+    listed = []
+    for macro in distinct(macros).values():
+        listed.append(
+            {
+                "module": macro.name,
+                "kind": KINDS[macro.module],
+                "words": macro.words,
+                "width": macro.width,
+                "part": macro.part,
+                "bits": macro.words * macro.width,
+                "read_ports": 1,
+                "write_ports": int(macro.module != CONSTANT),
+                "ports": [list(port) for port in ports(macro)],
+                "contents": macro.file,
+                "sha256": macro.sha256,
+                "instances": [
+                    {"path": path, "purpose": purpose(path)} for path in instances[macro.name]
+                ],
             }
-        if module_name not in (CONSTANT, VARIABLE):
-            modules[module_name] = module | {"cells": cells}
-    return {**design, "modules": modules | boxes}, memories
+        )
+    return listed
 
 
-def _read(cell: Mapping[str, Any], module: str, index: int) -> Memory:
-    parameters = cell["parameters"]
+def purpose(path: str) -> str:
+    """What the memory at `path` is for, and in which layer."""
+    *rooms, name = (part.partition("$")[0] for part in path.split("."))
+    room = rooms[-1] if rooms else ""
+    known = PURPOSES.get(f"{room} {name}", "what a skip carries" if "queue" in room else name)
+    layer = next((part for part in rooms if part.startswith("layer")), "")
+    return f"{layer.replace('layer', 'layer ')}: {known}" if layer else known
 
-    def number(name: str) -> int:
-        return int(parameters[name], 2)
 
-    words, width = number("SIZE"), number("WIDTH")
-    # A port that is twice as wide as a word is two ports of which one continues the other.
-    ports = {
-        kind: number(f"{kind}_PORTS") - parameters[f"{kind}_WIDE_CONTINUATION"].count("1")
-        for kind in ("RD", "WR")
-    }
-    return Memory(
-        name=f"{BOX}{index}_{words}x{width}",
-        module=module,
-        words=words,
-        width=width,
-        read_ports=ports["RD"],
-        write_ports=ports["WR"],
-        initialised="1" in parameters["INIT"],
+def page(report: Mapping[str, Any]) -> str:
+    """The list in Markdown: what a memory compiler has to make, and what goes into it.
+
+    report: with `memories` as of `describe`, `weights`, and for LOAD `image` and `load_words`.
+    """
+    memories = report["memories"]
+    total = sum(memory["bits"] * len(memory["instances"]) for memory in memories)
+    count = sum(len(memory["instances"]) for memory in memories)
+    rows = ""
+    for memory in memories:
+        part, width = memory["part"], memory["width"]
+        written = "-" if not part else "word" if part >= width else f"parts of {part} bits"
+        purposes = "; ".join(instance["purpose"] for instance in memory["instances"])
+        contents = f"`{memory['contents']}`" if memory["contents"] else "none at start"
+        rows += (
+            f"| `{memory['module']}` | {memory['kind']} | {memory['words']:,} | {width} | {written} | "
+            f"{len(memory['instances'])} | {purposes} | {contents} |\n"
+        )
+    return f"""\
+# Memories of {report["network"]["name"]}
+
+{count} instances of {len(memories)} shapes, {total:,} bits. A compiled macro takes the place of each module, by
+its name or inside of it. `{FOLDER}/` has their black boxes, and `config.json` looks there for NAME.gds, .lef and
+.lib; `{MODEL.name}` has models of all.
+
+| module | kind | words | bits | written by | instances | for | contents |
+|---|---|---|---|---|---|---|---|
+{rows}
+Ports work at the rising edge of their clock, which is the chip's. RD_DATA has the word a clock after RD_EN was
+high, and holds it until the next read. Bit n of WR_EN writes the n-th part of the word. What is read of a word in
+the clock in which it is written, or before it was ever written, is not used.
+
+{weights_sentence(report)}
+
+Smaller memories are flip-flops; biases, thresholds and other constants are gates.
+"""
+
+
+def weights_sentence(report: Mapping[str, Any]) -> str:
+    """Where the weights come from."""
+    if report["weights"] == ROM:
+        return (
+            "The weights are ROM: the chip knows this network's weights and no others. A file of contents has a word a "
+            "line, in hexadecimal, from address 0 on."
+        )
+    return (
+        f"The weights are loaded after reset: {report['image']} has {report['load_words']:,} words of {LOAD_WIDTH} "
+        "bits, in hexadecimal, for the stream `load`, the first of them marked `first`. No image is taken before "
+        "`loaded` is high."
     )
-
-
-def _read_macro(cell: Mapping[str, Any], module: str, index: int) -> Memory:
-    words, width = (int(cell["parameters"][name], 2) for name in ("WORDS", "WIDTH"))
-    return Memory(
-        name=f"{BOX}{index}_{words}x{width}",
-        module=module,
-        words=words,
-        width=width,
-        read_ports=1,
-        write_ports=int(cell["type"] == VARIABLE),
-        initialised=bool(cell["parameters"].get("CONTENTS")),
-    )
-
-
-def _box(cell: Mapping[str, Any]) -> dict[str, Any]:
-    """A module without contents that has the ports of `cell`."""
-    ports, first = {}, 2  # 0 and 1 are constants
-    for name, bits in cell["connections"].items():
-        if bits:
-            ports[name] = {
-                "direction": cell["port_directions"][name],
-                "bits": list(range(first, first + len(bits))),
-            }
-            first += len(bits)
-    return {"attributes": {"blackbox": f"{1:032b}"}, "ports": ports, "cells": {}, "netnames": {}}

@@ -13,10 +13,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from .memories import CLOCKS, READ_DATA
+from .liberty import OSU018, Library, read_library
 from .toolchain import MissingToolError, ToolError
 
 VARIABLE = "STA"
+# Ports of memories once they are ports of the netlist: those that drive it, and the clocks that they get.
+READ_DATA, CLOCKS = "*.RD_DATA*", "*CLK*"
 
 _NUMBER = r"(-?[\d.]+(?:e[+-]?\d+)?)"
 
@@ -76,6 +78,24 @@ def describe() -> str:
         [*command(), "-version"], capture_output=True, text=True, stdin=subprocess.DEVNULL
     )
     return f"OpenSTA {shown.stdout.strip() or 'of unknown version'}"
+
+
+def find_timing_library(named: Library | None) -> tuple[Library | None, str]:
+    """(a library with delays that OpenSTA can use, or why there is none).  named: by --liberty."""
+    try:
+        command()
+    except MissingToolError as error:
+        return None, str(error)
+    if named is not None:
+        if named.timed and named.buffer:
+            return named, ""
+        return None, f"{named.source} has no {'buffer' if named.timed else 'delays'}"
+    if not OSU018.is_file():
+        return (
+            None,
+            f"{OSU018} does not exist; install the OSU cells (Debian: qflow-tech-osu018), or use --liberty",
+        )
+    return read_library(OSU018), ""
 
 
 def script(top: str, netlist: str, library: str, conditions: Conditions) -> str:

@@ -2,7 +2,7 @@
 
 A convolution 64 -> 64 channels, 3 x 3, on multi-level spikes (N = 4), by itself: window, scanner, weights, lanes, fire
 units and queue, without counters.  LUTs, registers and block RAM come from Yosys' netlist, the clock of the ECP5 from
-place and route, the area of the SKY130 cells as in `hw.cells`.
+place and route, the area of the SKY130 cells as in `hw.asic`.
 """
 
 import argparse
@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from amaranth.back import rtlil
+from amaranth.back import rtlil, verilog
 from rich.console import Console
 from rich.table import Table
 
@@ -24,8 +24,8 @@ from . import report, toolchain
 from .folding import choose_foldings
 from .layer import Layer as LayerDesign
 from .liberty import LibraryError, sky130_library
-from .mapping import AREA_SCRIPT, COARSE_SCRIPT, SRAM_BITS, TOP, cells_report, read_modules
-from .memories import box_memories
+from .macros import Macros
+from .mapping import AREA_SCRIPT, TOP, cells_report, coarse_script, read_modules
 from .toolchain import MissingToolError, ToolError
 
 CHANNELS, MAP = 64, 16
@@ -75,17 +75,17 @@ def measure(target: str, network: Network, lanes: int, folder: Path) -> dict[str
     foldings = choose_foldings(network, lanes, family="ice40" if target == "ice40" else "ecp5")
     design = LayerDesign(network, foldings, INDEX, counters=False)
     folder.mkdir(parents=True, exist_ok=True)
-    text = rtlil.convert(design, name=TOP, emit_src=False)
-    write_text(folder / f"{TOP}.il", toolchain.plain_names(text))
     layer = network.layers[INDEX]
     sizes = {
         "fire_units": foldings[INDEX].fire_units,
         "weight_bits": layer.parameter_count * layer.weight_width,
     }
-    return sizes | (_cells(folder) if target == "sky130" else _fpga(target, folder))
+    return sizes | (_cells(design, folder) if target == "sky130" else _fpga(design, target, folder))
 
 
-def _fpga(family: str, folder: Path) -> dict[str, Any]:
+def _fpga(design: Any, family: str, folder: Path) -> dict[str, Any]:
+    text = rtlil.convert(design, name=TOP, emit_src=False)
+    write_text(folder / f"{TOP}.il", toolchain.plain_names(text))
     # No room reads a word in the clock in which it is written, as in `hw.build`.
     collisions = "setparam -set COLLISION_X_MASK 1'1 t:$memrd_v2 r:TRANSPARENCY_MASK=1'0 %i\n"
     script = f"read_rtlil {TOP}.il\n{collisions if family == 'ice40' else ''}proc\n"
@@ -121,19 +121,19 @@ def _fpga(family: str, folder: Path) -> dict[str, Any]:
     return figures
 
 
-def _cells(folder: Path) -> dict[str, Any]:
-    library = sky130_library()
+def _cells(design: Any, folder: Path) -> dict[str, Any]:
+    library, target = sky130_library(), Macros(shaped=True)
     for name, text in (
-        ("coarse.ys", COARSE_SCRIPT),
+        (f"{TOP}.v", verilog.convert(design, name=TOP, platform=target, emit_src=False)),
+        ("coarse.ys", coarse_script(target.macros)),
         ("area.ys", AREA_SCRIPT),
         ("area.lib", library.text),
     ):
         write_text(folder / name, text)
+    target.write(folder)
     toolchain.run("yosys", ["coarse.ys"], folder=folder, log="coarse.log")
-    boxed, memories = box_memories(json.loads((folder / "coarse.json").read_text()), SRAM_BITS)
-    write_json(folder / "boxed.json", boxed)
     toolchain.run("yosys", ["area.ys"], folder=folder, log="area.log")
-    total = cells_report(read_modules(folder / "area.json"), memories, library)["total"]
+    total = cells_report(read_modules(folder / "area.json"), target.macros, library)["total"]
     return {
         "cells": total["cells"],
         "ffs": total["flip_flops"],

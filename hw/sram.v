@@ -73,3 +73,36 @@ module sram_1r1w #(
     always @(posedge RD_CLK) if (RD_EN) RD_DATA <= words[RD_ADDR];
 `endif
 endmodule
+
+// One port: a clock reads or writes, and nothing reads and writes at once.  Bit n of WR_EN writes PART bits of the word from
+// n * PART on; the last part may be shorter.  Every bit is one at start.
+(* dynports *)
+module sram_1rw #(
+    parameter WORDS = 2,
+    parameter WIDTH = 1,
+    parameter PART = 1
+) (
+    input CLK,
+    input RD_EN,
+    input [(WIDTH+PART-1)/PART-1:0] WR_EN,
+    input [$clog2(WORDS)-1:0] ADDR,
+    input [WIDTH-1:0] WR_DATA,
+    output reg [WIDTH-1:0] RD_DATA
+);
+`ifndef SYNTHESIS
+    reg [WIDTH-1:0] words [0:WORDS-1];
+    integer n;
+
+    initial for (n = 0; n < WORDS; n = n + 1) words[n] = {WIDTH{1'b1}};
+
+    genvar first;
+    generate
+        for (first = 0; first < WIDTH; first = first + PART) begin : part
+            localparam BITS = WIDTH - first < PART ? WIDTH - first : PART;
+            always @(posedge CLK) if (WR_EN[first/PART]) words[ADDR][first +: BITS] <= WR_DATA[first +: BITS];
+        end
+    endgenerate
+
+    always @(posedge CLK) if (RD_EN) RD_DATA <= words[ADDR];
+`endif
+endmodule

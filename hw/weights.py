@@ -10,7 +10,7 @@ from sw.folding import Folding
 from sw.network import Network, NetworkError
 
 from .geometry import Geometry
-from .macros import NAME
+from .macros import NAME, Macros
 from .spike import width_of
 from .spram import Spram
 
@@ -53,7 +53,7 @@ def slice_count(network: Network, foldings: tuple[Folding, ...], index: int) -> 
 
 
 class WeightMemory(wiring.Component):
-    """Weights that the bitstream carries, or, when `loadable`, single-port RAM that is filled at start.
+    """Weights that the bitstream or a ROM carries, or, when `loadable`, single-port RAM that is filled at start.
 
     Parameters
         width: bits of a word; words: the contents; name: of the contents, where they come in a file (`hw.macros`)
@@ -69,10 +69,6 @@ class WeightMemory(wiring.Component):
         self.width, self.words, self.name, self.loadable = width, words, name, loadable
         self.slices = -(-width // LOAD_WIDTH)
         address = width_of(len(words))
-        if loadable and len(words) > SPRAM_DEPTH:
-            raise NetworkError(
-                f"{len(words)} weight words exceed the {SPRAM_DEPTH} of a single-port RAM; use more lanes"
-            )
         ports = {"address": In(address), "en": In(1), "data": Out(width)}
         if loadable:
             ports |= {
@@ -94,6 +90,22 @@ class WeightMemory(wiring.Component):
             port = memory.read_port()
             m.d.comb += [port.addr.eq(self.address), port.en.eq(self.en), self.data.eq(port.data)]
             return m
+        if isinstance(platform, Macros):  # a memory compiler makes any width and depth
+            m.submodules.memory, data = platform.get_single_port(
+                words=len(self.words),
+                width=self.width,
+                part=LOAD_WIDTH,
+                address=Mux(self.write.any(), self.write_addr, self.address),
+                read_en=self.en & ~self.write.any(),
+                write_en=self.write,
+                write_data=self.write_data,
+            )
+            m.d.comb += self.data.eq(data)
+            return m
+        if len(self.words) > SPRAM_DEPTH:
+            raise NetworkError(
+                f"{len(self.words)} weight words exceed the {SPRAM_DEPTH} of a single-port RAM; use more lanes"
+            )
         slices = []
         for n in range(self.slices):
             m.submodules[f"slice_{n}"] = ram = Spram(depth=SPRAM_DEPTH)

@@ -57,7 +57,7 @@ def test_files(tmp_path: Path) -> None:
     assert all(macro["words"] * macro["width"] >= 64 for macro in instances)
     verilog = (tmp_path / "accelerator.v").read_text()
     assert len(re.findall(r"^  sram_1r1?w? #", verilog, re.MULTILINE)) == len(instances)
-    assert (tmp_path / manifest["memories"]["model"]).read_text().count("endmodule") == 2
+    assert (tmp_path / manifest["memories"]["model"]).read_text().count("endmodule") == 3
 
 
 @pytest.mark.parametrize("lanes", [1, 3, 4])

@@ -1,4 +1,4 @@
-"""Standard cells: libraries, black boxes, the report, OpenSTA's output, and small networks through the real tools."""
+"""Chips: libraries, memories, the report, constraints, OpenSTA, and small networks as gates, simulated."""
 
 import json
 import re
@@ -8,15 +8,19 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 import support
-from hw import cells, liberty, mapping, opensta
+from hw import asic, build, liberty, librelane, mapping, opensta
+from hw.folding import choose_foldings
 from hw.liberty import LibraryError
 from hw.mapping import cells_report, room_of
-from hw.memories import Memory, box_memories
+from hw.memories import describe, purpose
 from hw.opensta import Conditions, OptionError
+from hw.shapes import Macro, black_box, models
 from hw.toolchain import MissingToolError, ToolError
+from hw.weights import load_image, weight_words
 from sw.network import Network
 from sw.synthetic import make_perceptron
 
@@ -176,53 +180,58 @@ def test_installed_sky130() -> None:
 # ---------------------------------------------------------------------------------------------------- memories
 
 
-def memory_cell(words: int, width: int, *, writes: int = 1, init: str = "0") -> dict[str, Any]:
-    ports = {"RD_ADDR": 4, "RD_DATA": width, "WR_ADDR": 4 * writes, "WR_DATA": width * writes}
-    return {
-        "type": "$mem_v2",
-        "parameters": {
-            "SIZE": f"{words:b}",
-            "WIDTH": f"{width:b}",
-            "RD_PORTS": "1",
-            "WR_PORTS": f"{writes:b}",
-            "RD_WIDE_CONTINUATION": "0",
-            "WR_WIDE_CONTINUATION": "10" if writes == 2 else "0",
-            "INIT": init,
-        },
-        "connections": {port: list(range(2, 2 + count)) for port, count in ports.items()},
-        "port_directions": {port: "output" if port == "RD_DATA" else "input" for port in ports},
-    }
+def macro(module: str, words: int, width: int, part: int, name: str, **options: Any) -> Macro:
+    contents = {"file": None, "sha256": None} | options
+    return Macro(module=module, words=words, width=width, part=part, name=name, **contents)
 
 
-def test_boxes() -> None:
-    """Large memories become black boxes with the ports that are there; small ones stay, and so does the input."""
+def test_shapes() -> None:
+    """A black box and a model of one shape have the same ports; a width of one bit is no vector."""
+    ram = macro("sram_1rw", 9, 40, 16, "sram_1rw_9x40_by16")
+    assert (
+        black_box(ram).split()
+        == (
+            "(* blackbox *) module sram_1rw_9x40_by16 ( input CLK, input RD_EN, input [2:0] WR_EN, input [3:0] ADDR, "
+            "input [39:0] WR_DATA, output [39:0] RD_DATA ); endmodule"
+        ).split()
+    )
+    rom = macro("sram_1r", 2, 8, 0, "rom_a_2x8", file="a.hex", sha256="0")
+    text = models([ram, rom, ram])
+    assert text.count("endmodule") == 2
+    assert "sram_1rw #(.WORDS(9), .WIDTH(40), .PART(16)) model (.CLK(CLK), .RD_EN(RD_EN)," in text
+    assert 'sram_1r #(.WORDS(2), .WIDTH(8), .CONTENTS("a.hex")) model (.RD_CLK(RD_CLK),' in text
+
+
+@pytest.mark.parametrize(
+    ("path", "text"),
+    [
+        ("layer0.weights$49.memory", "layer 0: weights"),
+        ("layer12.window.census$68", "layer 12: how many words with spikes each pixel has"),
+        ("layer3.pool.partial", "layer 3: maxima or sums of a pool's row so far"),
+        ("layer3.queue_1.memory", "layer 3: what a skip carries"),
+        ("odd", "odd"),
+    ],
+)
+def test_purpose(path: str, text: str) -> None:
+    assert purpose(path) == text
+
+
+def test_instances(tmp_path: Path) -> None:
+    """Every instance of a shape by its path in a flat netlist, also where a room is there twice."""
+
+    def cells(**kinds: str) -> dict[str, Any]:
+        return {"cells": {name: {"type": kind} for name, kind in kinds.items()}}
+
     design = {
-        "modules": {
-            "accelerator.layer0.window": {
-                "cells": {"words": memory_cell(16, 8, writes=2), "census": memory_cell(7, 9)}
-            },
-            "accelerator.layer0.weights$4": {
-                "cells": {"memory": memory_cell(9, 96, writes=0, init="x1x")}
-            },
-        }
+        "top": cells(a="room", b="room", ram="sram_4x4"),
+        "room": cells(words="sram_2x2", gate="NAND2X1"),
+        "sram_2x2": cells(),
     }
-    before = json.dumps(design)
-    boxed, memories = box_memories(design, 128)
-    assert json.dumps(design) == before
-    assert [(m.name, m.words, m.width, m.bits) for m in memories] == [
-        ("sram0_16x8", 16, 8, 128),
-        ("sram1_9x96", 9, 96, 864),
-    ]
-    words, weights = memories
-    assert (words.read_ports, words.write_ports, words.initialised) == (1, 1, False)
-    assert (weights.read_ports, weights.write_ports, weights.initialised) == (1, 0, True)
-    window = boxed["modules"]["accelerator.layer0.window"]["cells"]
-    assert window["census"] == design["modules"]["accelerator.layer0.window"]["cells"]["census"]
-    assert (window["words"]["type"], window["words"]["parameters"]) == ("sram0_16x8", {})
-    box = boxed["modules"]["sram1_9x96"]
-    assert list(box["ports"]) == ["RD_ADDR", "RD_DATA"]
-    assert box["ports"]["RD_DATA"] == {"direction": "output", "bits": list(range(6, 102))}
-    assert int(box["attributes"]["blackbox"], 2) == 1
+    (tmp_path / "n.json").write_text(json.dumps({"modules": design}))
+    assert mapping.read_instances(tmp_path / "n.json", "top", ["sram_2x2", "sram_4x4"]) == {
+        "sram_2x2": ["a.words", "b.words"],
+        "sram_4x4": ["ram"],
+    }
 
 
 # ------------------------------------------------------------------------------------------------------ report
@@ -244,15 +253,7 @@ def test_room_of(module: str, room: str) -> None:
 
 def test_report() -> None:
     library = liberty.parse_liberty(LIBERTY, "here")
-    memory = Memory(
-        name="sram0_9x96",
-        module="accelerator.layer0.weights$4",
-        words=9,
-        width=96,
-        read_ports=1,
-        write_ports=0,
-        initialised=True,
-    )
+    memory = macro("sram_1rw", 9, 96, 16, "sram0_9x96")
     modules = {
         "accelerator": {"accelerator.layer0": 1},
         "accelerator.layer0": {"accelerator.layer0.window": 1, "accelerator.layer0.weights$4": 1},
@@ -284,8 +285,6 @@ def test_report() -> None:
         "gate_equivalents": 12.8,
         "sram_bits": 864,
     }
-    (described,) = report["memories"]
-    assert described["room"] == "layer0 weights" and described["bits"] == 864
     with pytest.raises(
         ToolError, match=r"^yosys left cells of type \$_MUX_ in m; tiny has no such cell$"
     ):
@@ -386,20 +385,20 @@ def test_no_timing_library(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> N
     """What is missing is said; the area does not need it."""
     library = liberty.parse_liberty(LIBERTY, "tiny.lib")
     monkeypatch.setenv("STA", sys.executable)
-    assert cells.find_timing_library(library) == (None, "tiny.lib has no delays")
+    assert opensta.find_timing_library(library) == (None, "tiny.lib has no delays")
     timed = replace(library, timed=True)
-    assert cells.find_timing_library(timed) == (timed, "")
+    assert opensta.find_timing_library(timed) == (timed, "")
     unbuffered = replace(timed, buffer=None)
-    assert cells.find_timing_library(unbuffered) == (None, "tiny.lib has no buffer")
-    monkeypatch.setattr(cells, "OSU018", tmp_path / "osu.lib")
-    found, missing = cells.find_timing_library(None)
+    assert opensta.find_timing_library(unbuffered) == (None, "tiny.lib has no buffer")
+    monkeypatch.setattr(opensta, "OSU018", tmp_path / "osu.lib")
+    found, missing = opensta.find_timing_library(None)
     assert found is None
     assert re.fullmatch(
         r"\S+osu\.lib does not exist; install the OSU cells \(Debian: qflow-tech-osu018\), or use --liberty",
         missing,
     )
     monkeypatch.setenv("STA", "no-such-sta")
-    assert "there is no program 'no-such-sta'" in cells.find_timing_library(library)[1]
+    assert "there is no program 'no-such-sta'" in opensta.find_timing_library(library)[1]
 
 
 @pytest.mark.parametrize(
@@ -444,10 +443,18 @@ def test_bad_input(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     output = tmp_path / "out"
-    chosen = [str(small), "--liberty", str(library_file), "--output", str(output), *arguments]
-    assert cells.main(chosen) == 2
+    chosen = [
+        "--asic",
+        str(small),
+        "--liberty",
+        str(library_file),
+        "--output",
+        str(output),
+        *arguments,
+    ]
+    assert build.main(chosen) == 2
     error = capsys.readouterr().err
-    assert error.startswith("hw.cells: ") and sentence in error and error.count("\n") == 1
+    assert error.startswith("hw.build: ") and sentence in error and error.count("\n") == 1
     assert not output.exists()
 
 
@@ -464,36 +471,37 @@ def test_failing_yosys(
     script.write_text("print('ERROR: it broke.'); raise SystemExit(1)")
     monkeypatch.setattr(mapping.toolchain, "command", lambda tool: [sys.executable, str(script)])
     output = tmp_path / "out"
-    assert cells.main([str(small), "--liberty", str(library_file), "--output", str(output)]) == 1
+    chosen = ["--asic", str(small), "--liberty", str(library_file), "--output", str(output)]
+    assert build.main(chosen) == 1
     error = capsys.readouterr().err
-    assert re.fullmatch(r"hw\.cells: yosys failed \(it broke\); see (\S+coarse\.log)\n", error)
+    assert re.fullmatch(r"hw\.build: yosys failed \(it broke\); see (\S+coarse\.log)\n", error)
     assert [path.suffix for path in output.iterdir()] == [".partial"]
 
 
 # --------------------------------------------------------------------------------------------- the real Yosys
 
 
-def build(network: Network, folder: Path, *arguments: str) -> tuple[dict[str, Any], Path]:
-    """What `python -m hw.cells` reports of a network, and the folder of its files."""
+def make(network: Network, folder: Path, *arguments: str) -> tuple[dict[str, Any], Path]:
+    """What `python -m hw.build --asic` reports of a network, and the folder of its files."""
     path, report = network.save(folder / "network.npz"), folder / "report.json"
-    assert (
-        cells.main([str(path), "--output", str(folder / "out"), "--json", str(report), *arguments])
-        == 0
-    )
-    (built,) = (folder / "out").iterdir()
-    return json.loads(report.read_text()), built
+    options = ["--output", str(folder / "out"), "--json", str(report), *arguments]
+    assert build.main(["--asic", str(path), *options]) == 0
+    (made,) = (folder / "out").iterdir()
+    return json.loads(report.read_text()), made
 
 
 @pytest.mark.synth
-def test_area(
+@pytest.mark.cosim
+def test_loaded_weights(
     library_file: Path, no_sta: None, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """The rooms' areas add up to what Yosys itself says; memories count by their bits; a second run uses the first."""
-    network, _ = support.configuration("one-channel")
-    arguments = ["--lanes", "2", "--sram-bits", "64", "--liberty", str(library_file)]
-    report, folder = build(network, tmp_path, *arguments)
+    """Areas add up to the netlist's cells, every memory is listed, and the gates do what the golden model does."""
+    network = make_perceptron([8, 4, 3])
+    arguments = ["--lanes", "2", "--sram-bits", "32", "--liberty", str(library_file)]
+    report, folder = make(network, tmp_path, *arguments)
     printed = capsys.readouterr().out
     assert "no timing and power: there is no program 'no-such-sta'" in printed
+    assert "has 24 words of 16 bits" in printed
     assert report["timing"] is None
     assert report["network"]["digest"] == network.digest
 
@@ -501,22 +509,104 @@ def test_area(
     for name in ("cells", "flip_flops", "sram_bits"):
         assert sum(room[name] for room in report["rooms"].values()) == total[name]
     assert total["gate_equivalents"] == pytest.approx(total["area_um2"] / 4, abs=0.1)
-    netlist = (folder / "cells.v").read_text()
+    netlist = (folder / "netlist.v").read_text()
     instances = re.findall(r"^  (NAND2X1|INVX1|BUFX2|DFFX1) ", netlist, re.MULTILINE)
     areas = {"NAND2X1": 4.0, "INVX1": 2.0, "BUFX2": 3.0, "DFFX1": 16.5}
     assert len(instances) == total["cells"]
     assert sum(areas[kind] for kind in instances) == pytest.approx(total["area_um2"])
     assert instances.count("DFFX1") == total["flip_flops"]
 
-    weights = [m for m in report["memories"] if m["room"].endswith("weights")]
-    assert weights and all(m["write_ports"] == 0 and m["initialised"] for m in weights)
-    assert total["sram_bits"] == sum(m["bits"] for m in report["memories"])
-    assert all(m["bits"] >= 64 for m in report["memories"])
+    memories = report["memories"]
+    assert total["sram_bits"] == sum(m["bits"] * len(m["instances"]) for m in memories)
+    assert all(m["bits"] >= 32 and m["instances"] and m["contents"] is None for m in memories)
+    weights = {
+        m["module"]: m["instances"] for m in memories if m["write_ports"] and m["part"] == 16
+    }
+    assert [i["purpose"] for inner in weights.values() for i in inner] == [
+        "layer 0: weights",
+        "layer 1: weights",
+    ]
+    for memory in memories:
+        found = re.findall(rf"^  {memory['module']} ", netlist, re.MULTILINE)
+        assert len(found) == len(memory["instances"])
+        assert f"| `{memory['module']}` |" in (folder / "memories.md").read_text()
+    image = [int(word, 16) for word in (folder / "weights.hex").read_text().split()]
+    foldings = choose_foldings(network, 2)
+    assert image == load_image(network, foldings, (0, 1))
+    frames = support.images(np.random.default_rng(2), network, 5)
+    assert asic.simulate_netlist(network, foldings, folder, frames) > 5 * 8
 
-    stamp = (folder / "cells.json").stat().st_mtime_ns
-    again, same = build(network, tmp_path, *arguments)
+    stamp = (folder / "netlist.v").stat().st_mtime_ns
+    again, same = make(network, tmp_path, *arguments)
     assert (again, same) == (report, folder)
-    assert (folder / "cells.json").stat().st_mtime_ns == stamp
+    assert (folder / "netlist.v").stat().st_mtime_ns == stamp
+
+
+# The two primitives that the SKY130 cells share, as modules.
+PRIMITIVES = """
+`define UNIT_DELAY
+module sky130_fd_sc_hd__udp_mux_2to1 (output X, input A0, input A1, input S);
+    assign X = S ? A1 : A0;
+endmodule
+module sky130_fd_sc_hd__udp_mux_2to1_N (output Y, input A0, input A1, input S);
+    assign Y = ~(S ? A1 : A0);
+endmodule
+module sky130_fd_sc_hd__udp_dff$P (output reg Q, input D, input CLK);
+    always @(posedge CLK) Q <= D;
+endmodule
+"""
+
+
+@pytest.mark.synth
+@pytest.mark.cosim
+def test_rom_in_sky130(no_sta: None, tmp_path: Path) -> None:
+    """Every spike and counter of the SKY130 netlist is the golden model's, with the foundry's models of its cells."""
+    try:
+        cells = liberty.find_sky130()
+    except LibraryError as error:
+        pytest.skip(str(error))
+    network, foldings = support.configuration("readout-only")
+    report, folder = asic.build(
+        network,
+        foldings,
+        name="n",
+        weights="rom",
+        counters=True,
+        taps=True,
+        sram_bits=64,
+        conditions=Conditions(),
+        output=tmp_path,
+    )
+    (rom,) = (memory for memory in report["memories"] if memory["contents"])
+    assert rom["module"].startswith("rom_layer0_weights_") and rom["write_ports"] == 0
+    words = [int(word, 16) for word in (folder / rom["contents"]).read_text().split()]
+    assert words == weight_words(network, foldings, 0)
+    assert not (folder / "weights.hex").exists()
+    text = PRIMITIVES
+    netlist = (folder / "netlist.v").read_text()
+    for kind in sorted(set(re.findall(r"^  (sky130_fd_sc_hd__\w+) ", netlist, re.MULTILINE))):
+        name = kind.removeprefix(liberty.SKY130_PREFIX).rpartition("_")[0]
+        model = (cells / name / f"{kind}.functional.v").read_text()
+        text += re.sub(r"^`(include|timescale|default_nettype).*$", "", model, flags=re.MULTILINE)
+    (folder / "cells.v").write_text(text)
+    frames = support.images(np.random.default_rng(2), network, 4)
+    assert asic.simulate_netlist(network, foldings, folder, frames) > 0
+
+
+def test_constraints_and_configuration(library_file: Path) -> None:
+    library = liberty.read_library(library_file)
+    text = librelane.constraints(4.0, library)
+    assert "create_clock -name clk -period 4 [get_ports clk]" in text
+    assert "set_driving_cell -lib_cell BUFX2 $inputs" in text
+    assert "set_driving_cell" not in librelane.constraints(4.0, replace(library, buffer=None))
+    ram = macro("sram_1rw", 9, 40, 16, "ram")
+    (described,) = describe([ram, ram], {"ram": ["layer0.weights.memory", "layer1.weights.memory"]})
+    assert described["bits"] == 360 and len(described["instances"]) == 2
+    flow = librelane.configuration(4.0, [described])
+    assert flow["CLOCK_PERIOD"] == 4 and flow["DESIGN_NAME"] == "accelerator"
+    assert flow["MACROS"]["ram"]["lef"] == ["dir::macros/ram.lef"]
+    assert list(flow["MACROS"]["ram"]["instances"]) == [i["path"] for i in described["instances"]]
+    assert "MACROS" not in librelane.configuration(4.0, [])
 
 
 @pytest.mark.synth
@@ -527,7 +617,7 @@ def test_area(
 def test_timing(tmp_path: Path) -> None:
     """A longer access time of the memories shows in the slowest path, a slower clock in the power."""
     network = make_perceptron([8, 4, 3])
-    report, folder = build(network, tmp_path, "--liberty", str(liberty.OSU018), "--sram-bits", "32")
+    report, folder = make(network, tmp_path, "--liberty", str(liberty.OSU018), "--sram-bits", "32")
     fast = report["timing"]
     assert report["memories"]
     assert fast["library"]["name"] == "osu018_stdcells"
@@ -542,3 +632,13 @@ def test_timing(tmp_path: Path) -> None:
     assert slow["path"]["arrival_ns"] > 8
     assert "RD_DATA" in slow["path"]["start"]
     assert fast["power_mw"]["total"] == pytest.approx(2 * slow["power_mw"]["total"], rel=0.1)
+
+    # The constraints that go with the design are understood: the clock, and what it leaves for inputs and outputs.
+    (folder / "sdc.tcl").write_text(
+        "read_liberty timing.lib\nread_verilog timing.v\nlink_design accelerator\nread_sdc accelerator.sdc\n"
+        'report_checks -from [get_ports rst]\nputs "slack [worst_slack -max]"\nexit\n'
+    )
+    said = opensta.run("sdc.tcl", folder=folder, log="sdc.log")
+    assert re.search(r"2\.00\s+2\.00 \S input external delay", said), said
+    (slack,) = re.findall(r"^slack (\S+)$", said, re.MULTILINE)
+    assert 0 < float(slack) < 10 - 0.25
