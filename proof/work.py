@@ -15,6 +15,8 @@ from hw.toolchain import ToolError
 from proof.claim import Bug, Claim
 from proof.sby import Outcome, check
 
+BUILT_FROM = ("hw.", "sw.", "proof.rooms.", "proof.networks")  # modules that benches are made of
+
 
 @dataclass(frozen=True)
 class Job:
@@ -53,7 +55,7 @@ def execute(job: Job) -> Outcome:
 
     Raises ToolError when a bug does not fit the source any more, or a program fails.
     """
-    for name in [name for name in sys.modules if name.startswith(("hw.", "proof.rooms."))]:
+    for name in [name for name in sys.modules if name.startswith(BUILT_FROM)]:
         del sys.modules[name]
     if job.bug is not None:
         plant(job.bug)
