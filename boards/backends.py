@@ -204,7 +204,9 @@ class Serial:
         import serial
 
         self._design = design
-        self._port: Any = serial.serial_for_url(port, baudrate=baud, timeout=READ_SECONDS)
+        self._port: Any = serial.serial_for_url(
+            port, baudrate=baud, timeout=READ_SECONDS, exclusive=True
+        )
         self._in_step = True
         try:
             self._client = Client(self._port, patience_s=patience_s)

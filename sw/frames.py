@@ -13,7 +13,9 @@ def frames_of(network: Network, images: np.ndarray) -> np.ndarray:
     """
     expected = (network.timesteps, *network.input_shape)
     if images.dtype != np.uint8:
-        raise NetworkError(f"input must be uint8 codes, not {images.dtype}")
+        raise NetworkError(
+            f"input must be uint8 codes, not {images.dtype}; round 255 times pixels in 0..1 to uint8"
+        )
     if images.shape[1:] == network.input_shape:
         images = np.repeat(images[:, None], network.timesteps, axis=1)
     if images.shape[1:] != expected:

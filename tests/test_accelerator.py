@@ -34,16 +34,16 @@ def network() -> Network:
         support.conv(rng, 2, 6, neuron=support.one_hot(3), padding=(1, 1)),
         support.maxpool(),
         support.dense(
-            rng, 6, 40, (4, 4), neuron=support.multi_level(4, leak="retain", leak_shift=2)
+            rng, 6, 24, (4, 4), neuron=support.multi_level(4, leak="retain", leak_shift=2)
         ),
-        support.dense(rng, 40, 5),
+        support.dense(rng, 24, 5),
     ]
     return support.network(layers, (2, 9, 8), timesteps=2)
 
 
 @pytest.fixture(scope="module")
 def frames(network: Network) -> np.ndarray:
-    return support.images(np.random.default_rng(3), network, 7)
+    return support.images(np.random.default_rng(3), network, 5)
 
 
 @pytest.fixture(scope="module")
@@ -95,17 +95,16 @@ def test_back_ends_agree(network: Network, frames: np.ndarray, tmp_path: Path) -
                 results.append(accelerator.classify(frames[:3]))
                 if where != GOLDEN:  # it answers all at once
                     interrupt(accelerator, frames)
-                accelerator.load()
                 results.append(accelerator.classify(iter(frames)))
                 last = [
                     {name: counts[-1] for name, counts in c.items()} for c in results[-1].counters
                 ]
                 assert accelerator.counters() == tuple(last)
-        with Accelerator.open(
-            port, network, patience_s=30
-        ) as accelerator:  # finds the board itself
-            accelerator.load()
+        with Accelerator.open(port, network, patience_s=30) as accelerator:
+            accelerator.load()  # it finds out for itself which board this is
             assert not accelerator.classify(frames[:1], counters=False).counters
+            with pytest.raises(AcceleratorError, match=rf"^{port} cannot be used \(.*lock"):
+                Accelerator.open(port, network)
     for result in results:
         count = len(result)
         assert result.scores.tolist() == trace.scores[:count].tolist()
@@ -178,7 +177,7 @@ def test_images_come_in_many_forms(
 
 def test_wrong_images(opened: Accelerator, frames: np.ndarray) -> None:
     for images, sentence in (
-        (frames.astype(np.float32), r"^input must be uint8 codes, not float32"),
+        (frames.astype(np.float32), r"^input must be uint8 codes, not float32; round 255 times"),
         (frames[..., 1:], r"^input of shape .* does not fit the network's"),
         (frames[:0], r"^there is no image to classify; give at least one$"),
         ([], r"^there is no image to classify; give at least one$"),
@@ -200,11 +199,11 @@ def test_differences_are_named(opened: Accelerator, frames: np.ndarray) -> None:
     scores[4, 2] += 1
     classes[3] ^= 1
     counters = [dict(counts) for counts in result.counters]
-    counters[1]["clocks"] = counters[1]["clocks"] + (np.arange(len(frames)) == 5)
+    counters[1]["clocks"] = counters[1]["clocks"] + (np.arange(len(frames)) == 2)
     for other, place in (
         (replace(result, scores=scores), "image 4, score of class 2"),
         (replace(result, classes=classes), "image 3, class"),
-        (replace(result, counters=tuple(counters)), "image 5, layer 1, counter clocks"),
+        (replace(result, counters=tuple(counters)), "image 2, layer 1, counter clocks"),
     ):
         found = other.difference(result)
         assert found is not None and found.startswith(f"{place}: expected ")

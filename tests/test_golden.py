@@ -163,7 +163,10 @@ def test_a_static_image_is_presented_at_every_timestep():
     ("batch", "sentence"),
     [
         (np.zeros((1, 2, 6, 7), np.uint8), "input of shape (1, 2, 6, 7) does not fit"),
-        (np.zeros((1, 2, 6, 6), np.float32), "input must be uint8 codes, not float32"),
+        (
+            np.zeros((1, 2, 6, 6), np.float32),
+            "input must be uint8 codes, not float32; round 255 times pixels",
+        ),
         (np.full((1, 2, 6, 6), 4, np.uint8), "input code 4 exceeds the 3 levels of the coding"),
     ],
 )
