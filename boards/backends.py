@@ -207,7 +207,6 @@ class Serial:
         self._port: Any = serial.serial_for_url(
             port, baudrate=baud, timeout=READ_SECONDS, exclusive=True
         )
-        self._in_step = True
         try:
             self._client = Client(self._port, patience_s=patience_s)
             identity = self._client.identify()
@@ -254,9 +253,6 @@ class Serial:
     def classify(
         self, frames: np.ndarray, *, counters: bool, advanced: Callable[[int], None]
     ) -> Answers:
-        if not self._in_step:  # an earlier call was broken off
-            self._client.identify()
-        self._in_step = False
         counted = counters and self._client.identity.counter_count > 0
         results, counts = [], []
         for frame in frames:
@@ -265,7 +261,6 @@ class Serial:
                 rows = self._client.counters()
                 counts.append([dict(zip(COUNTERS, row[:, None], strict=True)) for row in rows])
             advanced(1)
-        self._in_step = True
         return Answers(
             classes=np.array([result.best for result in results], np.int64),
             scores=np.stack([result.scores for result in results]),

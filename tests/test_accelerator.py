@@ -1,6 +1,8 @@
 # amaranth: UnusedElaboratable=no
 """The Python API: three back ends that agree bit for bit, and errors that say what to do."""
 
+import json
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -10,9 +12,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+import boards.accelerator
 import support
+from boards import run
 from boards.accelerator import Accelerator, AcceleratorError, Result
-from boards.backends import Design
+from boards.backends import Answers, Design, Golden
 from boards.top import SerialAccelerator
 from hw.accelerator import Accelerator as Engine
 from hw.weights import load_image
@@ -264,3 +268,49 @@ for where, package, extra in (("golden", "torch", "train"), ("/dev/ttyUSB1", "se
         [sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stderr
+
+
+# -------------------------------------------------------------------------------------------- command line
+
+
+class Wrong(Golden):
+    """A back end with one score too high."""
+
+    def classify(self, frames: np.ndarray, **options) -> Answers:
+        answers = super().classify(frames, **options)
+        scores = answers.scores.copy()
+        scores[-1, 3] += 1
+        return replace(answers, scores=scores)
+
+
+def test_the_command_reports_a_difference(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(boards.accelerator, "Verilated", Wrong)
+    report = tmp_path / "new" / "run.json"
+    assert run.main(["--on", "verilator", "--images", "4", "--json", str(report)]) == 1
+    shown = capsys.readouterr()
+    assert re.fullmatch(
+        r"boards.run: verilator differs from the golden model: image 3, score of class 3: expected -?\d+, got -?\d+\n",
+        shown.err,
+    )
+    rows = json.loads(report.read_text())["back_ends"]
+    assert [row["where"] for row in rows] == ["golden", "verilator"]
+    assert not rows[1]["equal"] and all(row["latency_seconds"] > 0 for row in rows)
+
+
+def test_the_command_goes_on_without_torch(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def missing(design: Design) -> Golden:
+        raise ModuleNotFoundError("No module named 'torch'", name="torch")
+
+    monkeypatch.setattr(boards.accelerator, "Golden", missing)
+    monkeypatch.setattr(boards.accelerator, "Verilated", Golden)
+    assert run.main(["--on", "verilator", "--images", "2"]) == 0
+    shown = capsys.readouterr().out
+    assert shown.startswith(
+        "nothing is compared with the golden model: golden needs the package torch; install it with "
+    )
+    assert run.main(["--on", "golden", "--images", "2"]) == 2
+    assert "golden needs the package torch" in capsys.readouterr().err
