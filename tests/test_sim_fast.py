@@ -72,6 +72,33 @@ def test_loaded_weights(tmp_path: Path) -> None:
         model.start(frames, patience=1000).take(6)
 
 
+def test_images_are_fed_one_after_another(tmp_path: Path) -> None:
+    """A simulation that is given images by and by goes on from where it stood, and says the same."""
+    network, _, model = build("one-channel", tmp_path)
+    frames = support.images(np.random.default_rng(4), network, 9)
+    with model.start(frames, pause=0.3, seed=5) as simulation:
+        expected = simulation.take(9)
+        with pytest.raises(
+            SimulationError, match=r"^the hardware stalled: image 9 to 9 of 9 did not complete"
+        ):
+            simulation.patience = 1000
+            simulation.take(1)
+    with model.start(frames[:0], pause=0.3, seed=6) as simulation:
+        for at in (0, 1, 5):
+            part = frames[at : max(1, 5 * at)]
+            simulation.feed(part)
+            with pytest.raises(
+                SimulationError, match=r"^earlier images have not entered yet; take them first$"
+            ):
+                simulation.feed(part)
+            records = simulation.take(len(part))
+            assert records.scores.tolist() == expected.scores[at : at + len(part)].tolist()
+            for counts, all_counts in zip(records.counters, expected.counters, strict=True):
+                for name, values in counts.items():
+                    assert values.tolist() == all_counts[name][at : at + len(part)].tolist()
+        assert simulation.leftovers() == 0
+
+
 def test_two_processes_share_the_images(tmp_path: Path) -> None:
     network, foldings, model = build("one-channel", tmp_path)
     frames = support.images(np.random.default_rng(4), network, 41)
