@@ -80,7 +80,7 @@ class Client:
         self._deframer = Deframer()
         self._received: deque[Frame] = deque()
         self._identity: Identity | None = None
-        self._last = 0  # number of the last frame that is known to be executed
+        self._next = 0  # number of the next frame
         self._barrier = random.randrange(256)
         self.statistics = Statistics()
 
@@ -107,7 +107,7 @@ class Client:
                             f"{protocol.VERSION}; build and program the bitstream again"
                         )
                     self._identity = Identity.decode(answer.payload)
-                    self._last = self._identity.last
+                    self._next = self._identity.next
                     return self._identity
         raise BoardError(
             "the board does not answer; check the port, and that the bitstream is programmed"
@@ -161,7 +161,7 @@ class Client:
             try:
                 answer = self._exchange(command, payload)
                 self._check(command, payload, answer)
-                return answer
+                return answer.payload
             except _TroubleError as error:
                 trouble = str(error)
                 self._identity = None
@@ -173,44 +173,52 @@ class Client:
             "check the cable, or lower the rate"
         )
 
-    def _check(self, command: int, payload: bytes, answer: bytes) -> None:
+    def _check(self, command: int, payload: bytes, answer: Frame) -> None:
         """Raise _TroubleError when an answer is not the answer to this."""
         identity = self.identity
-        expected = {
-            protocol.CLASSIFY: protocol.result_bytes(identity.class_count, identity.score_bytes),
-            protocol.COUNTERS: 4 * identity.counter_count,
-        }
-        if len(answer) != expected.get(command, 0):
-            raise _TroubleError(f"the answer has {len(answer)} bytes")
-        if command == protocol.CLASSIFY:
-            if int.from_bytes(answer[: protocol.CRC_BYTES], "little") != zlib.crc32(payload):
+        kind, size = {
+            protocol.CLASSIFY: (
+                protocol.RESULT,
+                protocol.result_bytes(identity.class_count, identity.score_bytes),
+            ),
+            protocol.COUNTERS: (protocol.COUNTS, 4 * identity.counter_count),
+        }.get(command, (protocol.OK, 0))
+        if answer.kind != kind or len(answer.payload) != size:
+            raise _TroubleError(
+                f"the board answered {answer.kind:#04x} with {len(answer.payload)} bytes"
+            )
+        if kind == protocol.RESULT:
+            if int.from_bytes(answer.payload[: protocol.CRC_BYTES], "little") != zlib.crc32(
+                payload
+            ):
                 raise _TroubleError("the scores belong to another image")
-            if answer[-1] >= identity.class_count:
-                raise _TroubleError(f"there is no class {answer[-1]}")
+            if answer.payload[-1] >= identity.class_count:
+                raise _TroubleError(f"there is no class {answer.payload[-1]}")
 
-    def _exchange(self, command: int, payload: bytes) -> bytes:
+    def _exchange(self, command: int, payload: bytes) -> Frame:
         """Send a command in frames, a few of them on their way at a time; the answer to the last one."""
         chunks = [
             payload[at : at + protocol.CHUNK_BYTES]
             for at in range(0, max(len(payload), 1), protocol.CHUNK_BYTES)
         ]
         kinds = [command] + [protocol.MORE] * (len(chunks) - 1)
-        before = self._last  # frame n has the number before + 1 + n
+        first = self._next
         executed = sent = trials = 0
         deadline = self._deadline()
         while True:
             while sent < min(executed + protocol.WINDOW, len(chunks)):
-                self._write(Frame(kinds[sent], (before + 1 + sent) % 256, chunks[sent]))
+                self._write(Frame(kinds[sent], (first + sent) % 256, chunks[sent]))
                 sent += 1
             answer = self._receive(deadline)
             if answer is not None and answer.kind != protocol.AGAIN:
-                ahead = (answer.number - before - executed) % 256
+                ahead = (answer.number + 1 - first - executed) % 256
                 if not 1 <= ahead <= sent - executed:
                     continue  # of something older
-                self._refuse(answer.kind)
+                if answer.kind not in (protocol.OK, protocol.RESULT, protocol.COUNTS):
+                    self._refuse(answer.kind)
                 if executed + ahead == len(chunks):
-                    self._last = answer.number
-                    return answer.payload
+                    self._next = (answer.number + 1) % 256
+                    return answer
                 trials = 0
             else:
                 # Find out what was executed, and go on behind it.
@@ -218,7 +226,7 @@ class Client:
                 if trials > self._attempts:
                     raise _TroubleError("the frames do not arrive")
                 self.statistics.recoveries += 1
-                ahead = (self.identify().last - before - executed) % 256
+                ahead = (self.identify().next - first - executed) % 256
                 if ahead > sent - executed:
                     raise _TroubleError("the board was reset, or has another user")
                 if executed + ahead == len(chunks):
@@ -228,23 +236,18 @@ class Client:
             deadline = self._deadline()
 
     def _refuse(self, kind: int) -> None:
-        """Raise what an answer means that is not OK."""
-        match kind:
-            case protocol.OK:
-                return
-            case protocol.NOT_LOADED:
-                if self.identify().boot_failed:
-                    raise BoardError(
-                        "the board's flash memory does not hold its weights; program them, or load them"
-                    )
-                raise BoardError("the board has no weights; load them")
-            case protocol.BAD_WEIGHTS:
+        """Raise what an answer means that is a refusal."""
+        if kind == protocol.NOT_LOADED:
+            if self.identify().boot_failed:
                 raise BoardError(
-                    "these are not the weights that the bitstream was built for; use the network and the lanes "
-                    "it was built for"
+                    "the board's flash memory does not hold its weights; program them, or load them"
                 )
-            case protocol.BAD_COMMAND:
-                raise _TroubleError("the board does not know what the frames belong to")
+            raise BoardError("the board has no weights; load them")
+        if kind == protocol.BAD_WEIGHTS:
+            raise BoardError(
+                "these are not the weights that the bitstream was built for; use the network and the lanes "
+                "it was built for"
+            )
         raise _TroubleError(f"the board answered {kind:#04x}")
 
     # ---------------------------------------------------------------------------------------------- frames

@@ -4,23 +4,14 @@ import zlib
 from collections.abc import Sequence
 
 from amaranth import *
-from amaranth.lib import data, enum, stream, wiring
+from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from hw import protocol
-from hw.link import Crc32, FrameReceiver, FrameSender
+from hw.link import SLOT_BYTES, Crc32, FrameReceiver, FrameSender
 from hw.loader import LOAD_LAYOUT
 from hw.protocol import Identity
 from hw.spike import score_layout
-
-
-class Body(enum.Enum, shape=2):
-    """What follows the head of an answer."""
-
-    NOTHING = 0
-    IDENTITY = 1
-    COUNTERS = 2
-    RESULT = 3
 
 
 class Host(wiring.Component):
@@ -112,19 +103,19 @@ class Host(wiring.Component):
         with m.If(receiver.damaged):
             m.d.sync += damaged.eq(1)
 
-        command, number, last = Signal(8), Signal(8), Signal(8)
-        status, body = Signal(8), Signal(Body)
+        command, number, next_number = Signal(4), Signal(8), Signal(8)
+        status = Signal(3)  # kind of the answer
         # Bytes of the command's payload that are left, then place in the answer.
-        rest = Signal(range(max(protocol.CHUNK_BYTES + 16, 4 * identity.counter_count)))
-        # Bytes of the image or of the weights that are left.
-        longest = max(identity.image_bytes, load_bytes)
-        left = Signal(range(longest + 1), init=load_bytes if self.boot else 0)
-        done = left == 0
+        rest = Signal(range(max(SLOT_BYTES, 4 * identity.counter_count)))
+        at = Signal(
+            range(max(identity.image_bytes, load_bytes) + 1)
+        )  # in the image or in the weights
         in_image, in_load = Signal(), Signal(init=self.boot)
+        done = Mux(in_image, at == identity.image_bytes, at == load_bytes)
         loaded, failed = Signal(init=not loadable), Signal()
         booting = Signal(init=self.boot)
         count = Signal(4)  # bits that went into the CRC
-        first, low = Signal(init=1), Signal(8)
+        low = Signal(8)
 
         byte = stream.Signature(8).create()
         m.d.comb += [
@@ -141,85 +132,93 @@ class Host(wiring.Component):
                     receiver.o.ready.eq(0),
                 ]
 
-        def begin(size):
-            """Statements that begin an image or the weights."""
-            return [left.eq(size), first.eq(1), count.eq(0)]
-
-        def answer(code, kind=Body.NOTHING):
-            return [status.eq(code), body.eq(kind)]
-
+        # The head of an answer, and behind it the identity.
         size = Signal(16)
-        with m.Switch(body):
-            with m.Case(Body.IDENTITY):
-                m.d.comb += size.eq(protocol.IDENTITY_BYTES)
-            with m.Case(Body.COUNTERS):
-                m.d.comb += size.eq(4 * identity.counter_count)
-            with m.Case(Body.RESULT):
-                shape = identity.class_count, identity.score_bytes
-                m.d.comb += size.eq(protocol.result_bytes(*shape))
+        has_body = ~status[2] & (status[:2] != 0)
+        with m.Switch(status):
+            for kind, length in (
+                (protocol.IDENTITY, protocol.IDENTITY_BYTES),
+                (protocol.COUNTS, 4 * identity.counter_count),
+                (
+                    protocol.RESULT,
+                    protocol.result_bytes(identity.class_count, identity.score_bytes),
+                ),
+            ):
+                with m.Case(kind - protocol.OK):
+                    m.d.comb += size.eq(length)
+        table = [Const(value, 8) for value in identity.encode()]
+        table[protocol.FLAGS_PLACE] = Cat(Const(loadable, 1), loaded, failed, Const(0, 5))
+        table[protocol.NEXT_PLACE] = next_number
+        table = [Cat(status, Const(protocol.OK >> 3, 5)), number, size[:8], size[8:], *table]
+
+        m.d.comb += self.o_code.payload.eq(byte.payload)
+        if loadable:
+            first = Signal(init=1)
+            m.d.comb += [
+                self.o_load.p.data.eq(Cat(low, byte.payload)),
+                self.o_load.p.first.eq(first),
+            ]
+            with m.If(self.o_load.valid):
+                m.d.sync += first.eq(0)
+
+        def answer(kind):
+            m.d.sync += status.eq(kind - protocol.OK)
 
         with m.FSM(init="Bytes" if self.boot else "Kind") as fsm:
             m.d.comb += self.busy.eq(~fsm.ongoing("Kind") | in_image | in_load)
 
             # ------------------------------------------------------------------------------ the head of a frame
             with m.State("Kind"):
+                m.d.comb += byte.ready.eq(~damaged)
+                m.d.sync += command.eq(Cat(byte.payload[:3], byte.payload[3:].any()))
                 with m.If(damaged):
-                    m.d.sync += [*answer(protocol.AGAIN), damaged.eq(receiver.damaged)]
-                    m.next = "Head"
+                    answer(protocol.AGAIN)
+                    m.d.sync += damaged.eq(receiver.damaged)
+                    m.next = "Answer"
                 with m.Elif(byte.valid):
-                    m.d.comb += byte.ready.eq(1)
-                    m.d.sync += command.eq(byte.payload)
                     m.next = "Number"
-            for name, target, following in (
-                ("Number", number, "Length"),
-                ("Length", rest, "Rest of length"),  # whose second byte is zero
-                ("Rest of length", None, "Decode"),
-            ):
-                with m.State(name):
-                    m.d.comb += byte.ready.eq(1)
-                    with m.If(byte.valid):
-                        m.next = following
-                        if target is not None:
-                            m.d.sync += target.eq(byte.payload)
-
+            with m.State("Number"):
+                m.d.comb += byte.ready.eq(1)
+                m.d.sync += number.eq(byte.payload)
+                with m.If(byte.valid):
+                    m.next = "Length"
+            with m.State("Length"):
+                m.d.comb += byte.ready.eq(1)
+                m.d.sync += rest.eq(byte.payload)
+                with m.If(byte.valid):
+                    m.next = "Decode"
             with m.State("Decode"):
                 starts = (command == protocol.CLASSIFY) | (command == protocol.LOAD)
-                m.next = "Skip"
+                answer(protocol.BAD_COMMAND)
+                m.next = "Release"
                 with m.If(command == protocol.IDENTIFY):
-                    m.d.sync += answer(protocol.IDENTITY, Body.IDENTITY)
-                with m.Elif(number != (last + 1)[:8]):
-                    m.d.sync += answer(protocol.AGAIN)
+                    answer(protocol.IDENTITY)
+                with m.Elif(number != next_number):
+                    answer(protocol.AGAIN)
                 with m.Elif(starts & in_image):
                     m.next = "Flush"
                 with m.Else():
-                    m.d.sync += [last.eq(number), *answer(protocol.BAD_COMMAND)]
+                    m.d.sync += next_number.eq(next_number + 1)
+                    with m.If(starts):
+                        m.d.sync += [at.eq(0), in_load.eq(0)]
+                        m.d.comb += crc.clear.eq(1)
                     with m.Switch(command):
                         with m.Case(protocol.CLASSIFY):
-                            m.d.sync += in_load.eq(0)
+                            m.d.sync += in_image.eq(loaded)
+                            answer(protocol.NOT_LOADED)
                             with m.If(loaded):
-                                m.d.sync += [in_image.eq(1), *begin(identity.image_bytes)]
-                                m.d.comb += crc.clear.eq(1)
-                                m.next = "Bytes"
-                            with m.Else():
-                                m.d.sync += answer(protocol.NOT_LOADED)
+                                m.next = "Rest of length"
                         if loadable:
                             with m.Case(protocol.LOAD):
                                 m.d.sync += [in_load.eq(1), loaded.eq(0), failed.eq(0)]
-                                m.d.sync += begin(load_bytes)
-                                m.d.comb += crc.clear.eq(1)
-                                m.next = "Bytes"
+                                m.d.sync += first.eq(1)
+                                m.next = "Rest of length"
                         with m.Case(protocol.MORE):
                             with m.If(in_image | in_load):
-                                m.next = "Bytes"
+                                m.next = "Rest of length"
                         if identity.counter_count:
                             with m.Case(protocol.COUNTERS):
-                                m.d.sync += answer(protocol.OK, Body.COUNTERS)
-            with m.State("Skip"):
-                m.d.comb += byte.ready.eq(rest != 0)
-                with m.If(rest == 0):
-                    m.next = "Head"
-                with m.Elif(byte.valid):
-                    m.d.sync += rest.eq(rest - 1)
+                                answer(protocol.COUNTS)
 
             # ------------------------------------------------ the rest of an image that is not wanted any more
             with m.State("Flush"):
@@ -227,7 +226,7 @@ class Host(wiring.Component):
                 with m.If(done):
                     m.next = "Drain"
                 with m.Elif(self.o_code.ready):
-                    m.d.sync += left.eq(left - 1)
+                    m.d.sync += at.eq(at + 1)
             with m.State("Drain"):
                 m.d.comb += self.i_score.ready.eq(1)
                 with m.If(self.i_score.valid & self.i_score.p.last):
@@ -235,8 +234,12 @@ class Host(wiring.Component):
                     m.next = "Decode"
 
             # ---------------------------------------------------------------------------------------- a payload
+            with m.State("Rest of length"):  # which is zero
+                m.d.comb += byte.ready.eq(1)
+                with m.If(byte.valid):
+                    m.next = "Bytes"
             with m.State("Bytes"):
-                m.d.sync += answer(protocol.OK)
+                answer(protocol.OK)
                 m.d.comb += crc.bit.eq(byte.payload.bit_select(count[:3], 1))
                 taken = Signal()
                 with m.If(Mux(booting, done, rest == 0)):
@@ -247,88 +250,76 @@ class Host(wiring.Component):
                 with m.Elif(byte.valid):
                     m.d.comb += [
                         self.o_code.valid.eq(in_image & ~done),
-                        self.o_code.payload.eq(byte.payload),
                         taken.eq(~in_image | done | self.o_code.ready),
                     ]
                     if loadable:
-                        # `left` is even before the first byte of a word.
-                        m.d.comb += [
-                            self.o_load.valid.eq(in_load & ~done & left[0]),
-                            self.o_load.p.data.eq(Cat(low, byte.payload)),
-                            self.o_load.p.first.eq(first),
-                        ]
+                        m.d.comb += self.o_load.valid.eq(in_load & ~done & at[0])
                         with m.If(self.o_load.valid):
                             m.d.comb += taken.eq(self.o_load.ready)
                 m.d.comb += byte.ready.eq(taken)
                 with m.If(taken):
                     m.d.sync += [count.eq(0), rest.eq(rest - 1), low.eq(byte.payload)]
                     with m.If(~done):
-                        m.d.sync += left.eq(left - 1)
-                        with m.If(left[0]):
-                            m.d.sync += first.eq(0)
+                        m.d.sync += at.eq(at + 1)
             with m.State("End"):
-                m.next = "Head"
+                m.next = "Release"
                 with m.If(done):
                     m.d.sync += [in_image.eq(0), in_load.eq(0)]
                     with m.If(in_image):
-                        m.d.sync += body.eq(Body.RESULT)
+                        answer(protocol.RESULT)
                     if loadable:
                         with m.Else():
                             right = crc.value == self.weights_crc
                             m.d.sync += loaded.eq(right)
                             with m.If(~right):
-                                m.d.sync += status.eq(protocol.BAD_WEIGHTS)
+                                answer(protocol.BAD_WEIGHTS)
                 if self.boot:
                     with m.If(booting):
                         m.d.sync += [booting.eq(0), failed.eq(~right), rest.eq(0)]
                         m.next = "Kind"
 
             # --------------------------------------------------------------------------------------- an answer
-            with m.State("Head"):
-                m.d.comb += [out.valid.eq(1), out.p.last.eq((body == Body.NOTHING) & (rest == 3))]
-                with m.Switch(rest[:2]):
-                    for place, value in enumerate((status, number, size[:8], size[8:])):
-                        with m.Case(place):
-                            m.d.comb += out.p.data.eq(value)
+            with m.State("Release"):
+                m.d.comb += receiver.release.eq(1)
+                m.d.sync += rest.eq(0)
+                m.next = "Answer"
+            with m.State("Answer"):
+                # The head, and behind it the identity.
+                head_ends = rest == protocol.HEAD_BYTES - 1
+                ends = (rest == len(table) - 1) | (head_ends & ~has_body)
+                m.d.comb += [
+                    out.valid.eq(1),
+                    out.p.data.eq(_entry(table, rest)),
+                    out.p.last.eq(ends),
+                ]
                 with m.If(out.ready):
                     m.d.sync += rest.eq(rest + 1)
-                    with m.If(rest == protocol.HEAD_BYTES - 1):
-                        with m.Switch(body):
-                            with m.Case(Body.NOTHING):
-                                m.d.sync += rest.eq(0)
-                                m.next = "Kind"
-                            with m.Case(Body.IDENTITY):
-                                m.d.sync += rest.eq(protocol.IDENTITY_BYTES - 1)
-                                m.next = "Identity"
-                            if identity.counter_count:
-                                with m.Case(Body.COUNTERS):
-                                    m.d.sync += rest.eq(4 * identity.counter_count - 1)
-                                    m.next = "Counters"
-                            with m.Case(Body.RESULT):
-                                m.d.sync += rest.eq(protocol.CRC_BYTES - 1)
-                                m.next = "Sum"
-
-            table = [Const(value, 8) for value in identity.encode()]
-            table[protocol.FLAGS_PLACE] = Cat(Const(loadable, 1), loaded, failed, Const(0, 5))
-            table[protocol.LAST_PLACE] = last
-            for name, words in (("Identity", table), ("Counters", self._counter_bytes())):
-                if not words:
-                    continue
-                with m.State(name):
-                    # A table that `rest` walks downwards, filled up to a power of two: a plain tree of multiplexers.
-                    entry_count = 1 << (len(words) - 1).bit_length()
-                    entries = Cat(*reversed(words), *[Const(0, 8)] * (entry_count - len(words)))
-                    index = rest[: entry_count.bit_length() - 1]
+                    with m.If(ends):
+                        m.d.sync += rest.eq(0)
+                        m.next = "Kind"
+                    with m.Elif(head_ends & (status == protocol.RESULT - protocol.OK)):
+                        m.next = "Sum"
+                    if identity.counter_count:
+                        with m.Elif(head_ends & (status == protocol.COUNTS - protocol.OK)):
+                            m.d.sync += rest.eq(0)
+                            m.next = "Counters"
+            if identity.counter_count:
+                with m.State("Counters"):
+                    last = rest == 4 * identity.counter_count - 1
+                    counts = [
+                        Value.cast(self.counters).word_select(n, 8)
+                        for n in range(4 * identity.counter_count)
+                    ]
                     m.d.comb += [
                         out.valid.eq(1),
-                        out.p.data.eq(entries.word_select(index, 8)),
-                        out.p.last.eq(rest == 0),
+                        out.p.data.eq(_entry(counts, rest)),
+                        out.p.last.eq(last),
                     ]
                     with m.If(out.ready):
-                        with m.If(rest == 0):
+                        m.d.sync += rest.eq(rest + 1)
+                        with m.If(last):
+                            m.d.sync += rest.eq(0)
                             m.next = "Kind"
-                        with m.Else():
-                            m.d.sync += rest.eq(rest - 1)
 
             with m.State("Sum"):
                 # The complement of its lowest bit shifts the CRC and leaves it as it is.
@@ -336,22 +327,24 @@ class Host(wiring.Component):
                 m.d.comb += [out.valid.eq(~count[3]), out.p.data.eq(crc.value[:8])]
                 with m.If(count[3]):
                     m.d.sync += count.eq(count + 1)
+                with m.Elif(rest == protocol.HEAD_BYTES + protocol.CRC_BYTES):
+                    m.d.comb += out.valid.eq(0)
+                    m.d.sync += rest.eq(0)
+                    m.next = "Scores"
                 with m.Elif(out.ready):
-                    m.d.sync += [count.eq(8), rest.eq(rest - 1)]
-                    with m.If(rest == 0):
-                        m.d.sync += [count.eq(0), rest.eq(identity.score_bytes - 1)]
-                        m.next = "Scores"
+                    m.d.sync += [count.eq(8), rest.eq(rest + 1)]
             with m.State("Scores"):
-                extended = Signal(signed(8 * identity.score_bytes))
-                m.d.comb += [extended.eq(self.i_score.p.score), out.valid.eq(self.i_score.valid)]
-                with m.Switch(rest):
-                    for place in range(identity.score_bytes):
-                        with m.Case(identity.score_bytes - 1 - place):
-                            m.d.comb += out.p.data.eq(extended.word_select(place, 8))
+                size = identity.score_bytes
+                extended = Signal(signed(8 * size))
+                m.d.comb += [
+                    extended.eq(self.i_score.p.score),
+                    out.valid.eq(self.i_score.valid),
+                    out.p.data.eq(_entry([extended.word_select(n, 8) for n in range(size)], rest)),
+                ]
                 with m.If(self.i_score.valid & out.ready):
-                    m.d.sync += rest.eq(rest - 1)
-                    with m.If(rest == 0):
-                        m.d.sync += rest.eq(identity.score_bytes - 1)
+                    m.d.sync += rest.eq(rest + 1)
+                    with m.If(rest == size - 1):
+                        m.d.sync += rest.eq(0)
                         with m.If(self.i_score.p.last):
                             m.next = "Class"
                         with m.Else():
@@ -364,12 +357,11 @@ class Host(wiring.Component):
                     self.i_score.ready.eq(out.ready),
                 ]
                 with m.If(out.ready):
-                    m.d.sync += rest.eq(0)
                     m.next = "Kind"
         return m
 
-    def _counter_bytes(self):
-        if not self.identity.counter_count:
-            return []
-        bits = Value.cast(self.counters)
-        return [bits[8 * index : 8 * index + 8] for index in range(4 * self.identity.counter_count)]
+
+def _entry(table, index):
+    """The byte of `table` at the lower bits of `index`; filled up, it is a plain tree of multiplexers."""
+    bits = (len(table) - 1).bit_length()
+    return Cat(*table, Const(0, 8 * ((1 << bits) - len(table)))).word_select(index[:bits], 8)

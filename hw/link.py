@@ -3,11 +3,10 @@
 import zlib
 
 from amaranth import *
-from amaranth.lib import data, enum, memory, stream, wiring
+from amaranth.lib import data, memory, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from hw.protocol import (
-    BUFFER_BYTES,
     CRC_BYTES,
     END,
     ESCAPE,
@@ -16,6 +15,7 @@ from hw.protocol import (
     HEAD_BYTES,
 )
 
+SLOT_BYTES = 256
 POLYNOMIAL = 0xEDB88320
 # CRC-32 of anything followed by its own CRC-32.
 RESIDUE = zlib.crc32(zlib.crc32(b"").to_bytes(CRC_BYTES, "little"))
@@ -48,51 +48,31 @@ class Crc32(wiring.Component):
         return m
 
 
-class Phase(enum.Enum, shape=3):
-    """What the next byte of a frame is."""
-
-    HEAD = 0
-    PAYLOAD = 1
-    CRC = 2
-    WHOLE = 3  # one too many
-    BAD = 4
-
-
 class FrameReceiver(wiring.Component):
-    """Lets whole and undamaged frames through, without their CRC.
+    """Lets whole and undamaged frames through.
 
-    A frame is kept until its end has come; one that is damaged, or that finds no room, is taken back.  So what comes
-    out is one whole frame after the other: kind, number, length and as many bytes of payload as it says, at most 255.
+    A frame is written into one of two slots, and stays hidden until its end has come; one that is damaged, or that
+    finds both slots taken, is overwritten by the next.  What comes out is kind, number, length, as many bytes of
+    payload as it says, at most 240, and then what does not matter, until `release` turns to the next frame.
 
     Timing: a byte is taken in the eighth clock that it is offered.
 
-    Parameters
-        depth: bytes that are kept, a power of two.
-
     Members
-        i: In(stream of unsigned(8)), the line; o: Out(stream of unsigned(8)), frames
+        i: In(stream of unsigned(8)), the line; o: Out(stream of unsigned(8)), the bytes of a frame
+        release: In(1), done with this frame
         damaged: Out(1), a strobe: a frame was dropped
     """
 
-    def __init__(self, depth=BUFFER_BYTES):
-        if not isinstance(depth, int) or depth < 2 or depth & (depth - 1):
-            raise ValueError(f"depth must be a power of two, not {depth!r}")
-        self.depth = depth
-        super().__init__(
-            {"i": In(stream.Signature(8)), "o": Out(stream.Signature(8)), "damaged": Out(1)}
-        )
+    i: In(stream.Signature(8))
+    o: Out(stream.Signature(8))
+    release: In(1)
+    damaged: Out(1)
 
     def elaborate(self, platform):
         m = Module()
-        m.submodules.memory = store = memory.Memory(shape=8, depth=self.depth, init=[])
+        m.submodules.memory = store = memory.Memory(shape=8, depth=2 * SLOT_BYTES, init=[])
         write, read = store.write_port(), store.read_port()
         m.submodules.crc = crc = Crc32()
-
-        # One bit more than an address: a full memory differs from an empty one.
-        written, kept, taken = (
-            Signal(range(2 * self.depth), name=name) for name in ("written", "kept", "taken")
-        )
-        full = (written ^ taken) == self.depth
 
         byte = self.i.payload
         escaped = Signal()
@@ -100,7 +80,6 @@ class FrameReceiver(wiring.Component):
         value = Mux(escaped, Mux(byte == ESCAPED_END, END, ESCAPE), byte)
         illegal = escaped & (byte != ESCAPED_END) & (byte != ESCAPED_ESCAPE)
         is_data = ~ends & ~escapes
-
         count = Signal(3)
         with m.If(self.i.valid):
             m.d.sync += count.eq(count + 1)
@@ -110,60 +89,48 @@ class FrameReceiver(wiring.Component):
             crc.bit.eq(value.bit_select(count, 1)),
             crc.en.eq(self.i.valid & is_data),
             crc.clear.eq(now & ends),
-            write.addr.eq(written[:-1]),
-            write.data.eq(value),
         ]
 
-        place = Signal(2)  # in the head, or in the CRC
-        left = Signal(8)  # bytes of payload
-        save = Signal()
-        m.d.comb += write.en.eq(save & ~full)
-        with m.If(save):
-            m.d.sync += written.eq(written + 1)
+        # The place of a byte in its frame, from minus head and CRC on: behind the last byte stands the length.
+        start = -(HEAD_BYTES + CRC_BYTES)
+        place = Signal(signed(10), init=start)
+        in_head = place < 0
+        length = Signal(8)
+        bad = Signal()
+        full = Signal(2)
+        filling, emptying = Signal(), Signal()
+        whole = (place == length) & (crc.value == RESIDUE) & ~bad & ~escaped
+        m.d.comb += [
+            write.addr.eq(Cat(place[:8], filling)),
+            write.data.eq(value),
+            write.en.eq(now & is_data & ~full.bit_select(filling, 1)),
+        ]
         with m.If(now):
             m.d.sync += escaped.eq(escapes)
-
-        phase = Signal(Phase)
         with m.If(now & is_data):
-            with m.Switch(phase):
-                with m.Case(Phase.HEAD):
-                    m.d.comb += save.eq(1)
-                    m.d.sync += place.eq(place + 1)
-                    with m.If(place == HEAD_BYTES - 2):
-                        m.d.sync += left.eq(value)
-                    with m.If(place == HEAD_BYTES - 1):
-                        m.d.sync += phase.eq(Mux(left == 0, Phase.CRC, Phase.PAYLOAD))
-                        with m.If(value != 0):  # longer than any frame that is for us
-                            m.d.sync += phase.eq(Phase.BAD)
-                with m.Case(Phase.PAYLOAD):
-                    m.d.comb += save.eq(1)
-                    m.d.sync += left.eq(left - 1)
-                    with m.If(left == 1):
-                        m.d.sync += phase.eq(Phase.CRC)
-                with m.Case(Phase.CRC):
-                    m.d.sync += place.eq(place + 1)
-                    with m.If(place == CRC_BYTES - 1):
-                        m.d.sync += phase.eq(Phase.WHOLE)
-                with m.Case(Phase.WHOLE):
-                    m.d.sync += phase.eq(Phase.BAD)
-            with m.If(illegal | (save & full)):
-                m.d.sync += phase.eq(Phase.BAD)
+            m.d.sync += place.eq(place + 1)
+            with m.If(in_head & (place[:3] == (start + 2) % 8)):
+                m.d.sync += length.eq(value)
+            too_long = in_head & (place[:3] == (start + 3) % 8) & (value != 0)
+            no_room = ~in_head & place[3:8].all()  # left in the slot
+            with m.If(illegal | too_long | no_room | full.bit_select(filling, 1)):
+                m.d.sync += bad.eq(1)
         with m.Elif(now & ends):
-            m.d.sync += [phase.eq(Phase.HEAD), place.eq(0)]
-            with m.If((phase == Phase.WHOLE) & ~escaped & (crc.value == RESIDUE)):
-                m.d.sync += kept.eq(written)
-            with m.Else():
-                m.d.sync += written.eq(kept)
-                empty = (phase == Phase.HEAD) & (place == 0) & ~escaped
-                m.d.comb += self.damaged.eq(~empty)
+            m.d.sync += [place.eq(start), bad.eq(0)]
+            with m.If(whole):
+                m.d.sync += [full.bit_select(filling, 1).eq(1), filling.eq(~filling)]
+            with m.Elif((place != start) | escaped):
+                m.d.comb += self.damaged.eq(1)
 
         # The memory's read register is the output's register.
-        m.d.comb += [read.addr.eq(taken[:-1]), self.o.payload.eq(read.data)]
-        m.d.comb += read.en.eq((~self.o.valid | self.o.ready) & (taken != kept))
+        at = Signal(8, init=start % SLOT_BYTES)
+        m.d.comb += [read.addr.eq(Cat(at, emptying)), self.o.payload.eq(read.data)]
+        m.d.comb += read.en.eq((~self.o.valid | self.o.ready) & full.bit_select(emptying, 1))
         with m.If(read.en):
-            m.d.sync += [taken.eq(taken + 1), self.o.valid.eq(1)]
-        with m.Elif(self.o.ready):
-            m.d.sync += self.o.valid.eq(0)
+            m.d.sync += [at.eq(at + 1), self.o.valid.eq(1)]
+        with m.If(self.release):
+            m.d.sync += [at.eq(start % SLOT_BYTES), self.o.valid.eq(0)]
+            m.d.sync += [full.bit_select(emptying, 1).eq(0), emptying.eq(~emptying)]
         return m
 
 

@@ -10,20 +10,20 @@ and no side needs to time the line.  Empty frames mean nothing; a line that has 
 
     to the device   payload                                     answer
     IDENTIFY        -                                           IDENTITY, `Identity`
-    CLASSIFY        the first codes of an image, one a byte,    OK; with the last code of the image OK, CRC-32 of the
-                    in (t, y, x, c) order                       image 4, the scores in class order (`score_bytes` each,
-                                                                signed), the class 1; or NOT_LOADED
+    CLASSIFY        the first codes of an image, one a byte,    OK; with the last code of the image RESULT, CRC-32 of
+                    in (t, y, x, c) order                       the image 4, the scores in class order (`score_bytes`
+                                                                each, signed), the class 1; or NOT_LOADED
     LOAD            the first bytes of the weights,             OK; with the last byte OK or BAD_WEIGHTS
                     2 bytes a word
     MORE            the next bytes of either                    as above
-    COUNTERS        -                                           OK, 4 bytes a counter, layer by layer in the order of
-                                                                `sw.folding.COUNTERS`
+    COUNTERS        -                                           COUNTS, 4 bytes a counter, layer by layer in the order
+                                                                of `sw.folding.COUNTERS`
     another         -                                           BAD_COMMAND; MORE with nothing to go on with, too
 
 The device executes a frame only when its number follows that of the last one executed; IDENTIFY has any number, is
 always answered and counts as none.  What is out of order, or damaged, is dropped and answered AGAIN.  An answer has the
 number of its question, so IDENTIFY with a number not used lately is a barrier: whatever comes before its answer is old,
-and `Identity.last` says what was executed.
+and `Identity.next` says which number comes next.
 
 A payload for the device has at most `CHUNK_BYTES`; `WINDOW` frames may be on their way.  A frame is obeyed when all of
 it has arrived and its CRC is right.  CLASSIFY or LOAD in the middle of an image drops that image; bytes after the end
@@ -41,13 +41,13 @@ from sw.folding import Folding
 
 VERSION = 2
 
-IDENTIFY, CLASSIFY, LOAD, MORE, COUNTERS = b"ICLMN"
-OK, IDENTITY, AGAIN, BAD_COMMAND, NOT_LOADED, BAD_WEIGHTS = b"!iR?UW"
+# Of questions; an answer has the highest bit set.
+IDENTIFY, CLASSIFY, LOAD, MORE, COUNTERS = range(1, 6)
+OK, IDENTITY, RESULT, COUNTS, AGAIN, BAD_COMMAND, NOT_LOADED, BAD_WEIGHTS = range(0x80, 0x88)
 
 END, ESCAPE, ESCAPED_END, ESCAPED_ESCAPE = 0xC0, 0xDB, 0xDC, 0xDD
 CHUNK_BYTES = 240
 WINDOW = 2
-BUFFER_BYTES = 512  # of the device: WINDOW frames without their CRC, and some room
 
 DIGEST_BYTES = 8
 FOLDING_BYTES = 4
@@ -59,7 +59,7 @@ _LAYOUT = struct.Struct(f"<BBBHBIIH{DIGEST_BYTES}s{FOLDING_BYTES}s")
 HEAD_BYTES, CRC_BYTES = _HEAD.size, _CRC.size
 IDENTITY_BYTES = _LAYOUT.size
 # Bytes of the identity that are not constant.
-FLAGS_PLACE, LAST_PLACE = 1, 2
+FLAGS_PLACE, NEXT_PLACE = 1, 2
 
 
 @dataclass(frozen=True)
@@ -136,7 +136,7 @@ class Identity:
         counter_count: counters of all layers together; 0 without counters.
         loadable, loaded: the weights come through LOAD or from the board's memory; they are there, and the right ones.
         boot_failed: the board's memory was read, and does not hold the weights.
-        last: number of the last frame that was executed.
+        next: number of the frame that would be executed.
     """
 
     digest: bytes
@@ -149,7 +149,7 @@ class Identity:
     loadable: bool = False
     loaded: bool = True
     boot_failed: bool = False
-    last: int = 0
+    next: int = 0
     version: int = VERSION
 
     def encode(self) -> bytes:
@@ -161,7 +161,7 @@ class Identity:
         return _LAYOUT.pack(
             self.version,
             flags,
-            self.last,
+            self.next,
             self.class_count,
             self.score_bytes,
             self.image_bytes,
@@ -174,7 +174,7 @@ class Identity:
     @classmethod
     def decode(cls, data: bytes) -> "Identity":
         """Raises struct.error when `data` has another size."""
-        version, flags, last, classes, score, image, words, counters, digest, folding = (
+        version, flags, number, classes, score, image, words, counters, digest, folding = (
             _LAYOUT.unpack(data)
         )
         return cls(
@@ -182,7 +182,7 @@ class Identity:
             loadable=bool(flags & FLAG_LOADABLE),
             loaded=bool(flags & FLAG_LOADED),
             boot_failed=bool(flags & FLAG_BOOT_FAILED),
-            last=last,
+            next=number,
             class_count=classes,
             score_bytes=score,
             image_bytes=image,

@@ -274,8 +274,8 @@ def kinds(answers):
 def test_result_names_its_image(images):
     device = Device()
     head, tail = chunks_of(images[0])
-    first, second = device.ask(Frame(protocol.CLASSIFY, 1, head), Frame(protocol.MORE, 2, tail))
-    assert kinds([first, second]) == [(protocol.OK, 1), (protocol.OK, 2)]
+    first, second = device.ask(Frame(protocol.CLASSIFY, 0, head), Frame(protocol.MORE, 1, tail))
+    assert kinds([first, second]) == [(protocol.OK, 0), (protocol.RESULT, 1)]
     assert first.payload == b""
     assert second.payload[:4] == zlib.crc32(head + tail).to_bytes(4, "little")
     assert len(second.payload) == protocol.result_bytes(3, 3)
@@ -283,23 +283,29 @@ def test_result_names_its_image(images):
 
 def test_unknown_commands():
     device = Device()
-    assert kinds(device.ask(Frame(ord("x"), 1, bytes(50)))) == [(protocol.BAD_COMMAND, 1)]
-    assert kinds(device.ask(Frame(protocol.LOAD, 2, b"ab"))) == [(protocol.BAD_COMMAND, 2)]
-    assert kinds(device.ask(Frame(protocol.MORE, 3, b"ab"))) == [(protocol.BAD_COMMAND, 3)]
-    assert kinds(device.ask(Frame(protocol.COUNTERS, 4))) == [(protocol.BAD_COMMAND, 4)]
-    assert client_of(device).identify().last == 4
+    for number, (kind, payload) in enumerate(
+        [
+            (ord("x"), bytes(50)),
+            (protocol.IDENTIFY + 8, b""),
+            (protocol.LOAD, b"ab"),
+            (protocol.MORE, b"ab"),
+            (protocol.COUNTERS, b""),
+        ]
+    ):
+        assert kinds(device.ask(Frame(kind, number, payload))) == [(protocol.BAD_COMMAND, number)]
+    assert client_of(device).identify().next == 5
 
 
 def test_repeated_and_reordered_frames(images):
     """They are refused, and the image goes on as if they had not been."""
     device = Device()
     head, tail = chunks_of(images[0])
-    begin, end = Frame(protocol.CLASSIFY, 1, head), Frame(protocol.MORE, 2, tail)
-    assert kinds(device.ask(end)) == [(protocol.AGAIN, 2)]
-    assert kinds(device.ask(begin, begin)) == [(protocol.OK, 1), (protocol.AGAIN, 1)]
-    assert kinds(device.ask(Frame(protocol.MORE, 3, tail))) == [(protocol.AGAIN, 3)]
+    begin, end = Frame(protocol.CLASSIFY, 0, head), Frame(protocol.MORE, 1, tail)
+    assert kinds(device.ask(end)) == [(protocol.AGAIN, 1)]
+    assert kinds(device.ask(begin, begin)) == [(protocol.OK, 0), (protocol.AGAIN, 0)]
+    assert kinds(device.ask(Frame(protocol.MORE, 2, tail))) == [(protocol.AGAIN, 2)]
     answers = device.ask(end, end)
-    assert kinds(answers) == [(protocol.OK, 2), (protocol.AGAIN, 2)]
+    assert kinds(answers) == [(protocol.RESULT, 1), (protocol.AGAIN, 1)]
     assert int.from_bytes(answers[0].payload[:4], "little") == zlib.crc32(images[0])
     assert device.images == [images[0].ravel().tolist()]
 
@@ -308,7 +314,7 @@ def test_repeated_and_reordered_frames(images):
 def test_half_an_image(images, sent):
     """The next image drops what was begun; so does a load."""
     device = Device()
-    assert kinds(device.ask(Frame(protocol.CLASSIFY, 1, bytes(range(sent))))) == [(protocol.OK, 1)]
+    assert kinds(device.ask(Frame(protocol.CLASSIFY, 0, bytes(range(sent))))) == [(protocol.OK, 0)]
     client = client_of(device)
     assert right(device, client.classify(images[0]), images[0])
     assert right(device, client.classify(images[1]), images[1])
@@ -319,11 +325,11 @@ def test_load_cut_in_half(images, weights):
     device = Device(weights=weights)
     client = client_of(device)
     client.load(weights)
-    start = client.identity.last
+    number = client.identify().next
     data = protocol.weight_bytes(weights)
-    device.ask(Frame(protocol.CLASSIFY, (start + 1) % 256, b"abc"))
-    answers = device.ask(Frame(protocol.LOAD, (start + 2) % 256, data[:200]))
-    assert kinds(answers) == [(protocol.OK, (start + 2) % 256)]
+    device.ask(Frame(protocol.CLASSIFY, number, b"abc"))
+    answers = device.ask(Frame(protocol.LOAD, number + 1, data[:200]))
+    assert kinds(answers) == [(protocol.OK, number + 1)]
     assert len(device.images) == 1  # the image that was begun, filled up
     assert not client.identify().loaded
     with pytest.raises(BoardError, match=r"^the board has no weights; load them$"):
@@ -337,12 +343,22 @@ def test_load_cut_in_half(images, weights):
 def test_two_images_in_flight(images):
     """Frames of the next image wait while the device is at work."""
     device = Device()
-    frames = []
+    waiting = []
     for n, image in enumerate(images):
         head, tail = chunks_of(image)
-        frames += [Frame(protocol.CLASSIFY, 2 * n + 1, head), Frame(protocol.MORE, 2 * n + 2, tail)]
-    answers = device.ask(*frames)
-    assert kinds(answers) == [(protocol.OK, n + 1) for n in range(6)]
+        waiting += [Frame(protocol.CLASSIFY, 2 * n, head), Frame(protocol.MORE, 2 * n + 1, tail)]
+    for frame in waiting[: protocol.WINDOW]:
+        device.write(frame.encode())
+    del waiting[: protocol.WINDOW]
+    answers, deframer = [], Deframer()
+    while data := device.read(1):
+        for answer in deframer.feed(data):
+            answers.append(answer)
+            if waiting:
+                device.write(waiting.pop(0).encode())
+    assert kinds(answers) == [
+        (kind, 2 * n + k) for n in range(3) for k, kind in enumerate((protocol.OK, protocol.RESULT))
+    ]
     crcs = [int.from_bytes(answer.payload[:4], "little") for answer in answers[1::2]]
     assert crcs == [zlib.crc32(image) for image in images]
 
@@ -358,7 +374,7 @@ def test_reset_in_the_middle(images, weights):
         nonlocal reset
         if not reset:
             reset = True
-            device.write(Frame(command, client._last + 1, payload[:100]).encode())
+            device.write(Frame(command, client._next, payload[:100]).encode())
             device.run(3000)
             device.press_reset()
         return classify(command, payload)
