@@ -146,7 +146,13 @@ def simulate(
     waiting = console.status("compiling the RTL") if console.is_terminal else nullcontext()
 
     def run(
-        model: Model, frames: np.ndarray, events: np.ndarray | None, pause: float, title: str
+        model: Model,
+        frames: np.ndarray,
+        events: np.ndarray | None,
+        title: str,
+        *,
+        pause: float,
+        processes: int,
     ) -> Outcome:
         columns = (TextColumn(title), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
         with Progress(
@@ -179,11 +185,13 @@ def simulate(
             )
             model = Model.build(Path(name), manifest)
         events = None if camera is None else event_beats(manifest, recordings)
-        checked = run(model, frames, events, pause, "RTL against golden model")
+        title = "RTL against golden model"
+        checked = run(model, frames, events, title, pause=pause, processes=processes)
         speed = checked
         if pause:
             few = None if events is None else events[:SPEED_IMAGES]
-            speed = run(model, frames[:SPEED_IMAGES], few, 0.0, "without pauses")
+            # one after another, as a pipeline gets them: every share would begin with an empty one
+            speed = run(model, frames[:SPEED_IMAGES], few, "without pauses", pause=0.0, processes=1)
     multiply = [index for index, folding in enumerate(foldings) if folding.multiply]
     counted = golden.window_events(network, frames[: speed.images], multiply)
     predicted = forecast(network, foldings, counted)
