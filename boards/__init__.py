@@ -23,6 +23,7 @@ class Board:
         baud: of the serial line.
         lut_count, block_ram_count, block_ram_bits, spram_count, multiplier_count: capacities; a LUT has four inputs, a
             multiplier 16 bits or more a side.
+        program: the command that loads a bitstream, with {board} and {bitstream}.
         counters: whether the layers carry activity counters.
         multiply_first: whether the first layer multiplies its pixels, unless the user chooses: where LUTs are scarce.
         lanes: lanes of a layer, unless the user chooses; None fits them to the single-port RAMs.
@@ -46,6 +47,7 @@ class Board:
     lanes: int | None
     synthesis_options: tuple[str, ...] = ()
     nextpnr_options: tuple[str, ...]
+    program: str = "openFPGALoader --board {board} {bitstream}"
 
     @property
     def loadable(self) -> bool:

@@ -64,4 +64,5 @@ BOARD = Board(
     lanes=None,
     synthesis_options=("-device", "u"),  # delays of the UltraPlus: 8 % faster for 1 % more cells
     nextpnr_options=("--up5k", "--package", "sg48"),
+    program="iceprog {bitstream}",
 )

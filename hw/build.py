@@ -23,7 +23,7 @@ from rich.table import Table
 from boards import NAMES, Board, UnknownBoardError, find_board
 from boards.folding import fold_by_events, fold_for_board, layers_to_multiply, target_of
 from boards.top import Top
-from hw import asic, report, toolchain
+from hw import asic, page, report, toolchain
 from hw.accelerator import Accelerator
 from hw.folding import parse_lanes
 from hw.generate import add_multiply_option
@@ -45,6 +45,7 @@ DEFAULT_OUTPUT = Path("build")
 TOP = "top"
 FOLDING_IMAGES = 50  # images whose events choose the lanes
 ASIC = "--asic"
+WAVES = "slowest.vcd"
 SEEDS = (1, 2, 3)  # of place and route, until one meets the clock
 
 _PLACE = {"ice40": "nextpnr-ice40", "ecp5": "nextpnr-ecp5"}
@@ -210,6 +211,8 @@ def make_bitstream(
         "met": packed.fmax_hz >= board.clock_hz,
         "path_ns": packed.path_ns,
         "path": [list(step) for step in packed.path],
+        "routing_ns": packed.routing_ns,
+        "cells": packed.cells,
     }
     return area, timing
 
@@ -336,6 +339,44 @@ def measure(design: Design, inputs: "Inputs", console: Console) -> dict[str, Any
     }
 
 
+def record_waves(design: Design, frames: np.ndarray, folder: Path) -> dict[str, Any]:
+    """Write the waveforms of the slowest image into `folder`: the part of the report that names them."""
+    from sim import waves
+
+    image = waves.slowest(design.network, design.foldings, frames)
+    clocks = waves.record(
+        design.network,
+        design.foldings,
+        frames[image],
+        folder / WAVES,
+        loadable=design.loadable,
+        frequency_hz=design.board.clock_hz,
+    )
+    return {"file": WAVES, "image": image, "clocks": clocks}
+
+
+def commands(
+    board: Board,
+    network_path: Path,
+    lanes: int | Sequence[int] | None,
+    multiply: Sequence[int] | None,
+) -> list[list[str]]:
+    """What to type to get the bitstream onto the board and images through it: what each does, and the command.
+
+    lanes, multiply: None where the board chose.
+    """
+    program = board.program.format(board=board.name, bitstream=_BITSTREAM[board.family])
+    run = f"python -m boards.run {network_path} --board {board.name} --on /dev/ttyUSB1"
+    if lanes is not None:
+        run += f" --lanes {lanes if isinstance(lanes, int) else ','.join(map(str, lanes))}"
+    if multiply is not None:
+        run += f" --multiply {','.join(map(str, multiply)) or 'none'}"
+    return [
+        ["In the folder of this page, with the board plugged in:", program],
+        ["In the project's folder, with the serial port that the board has on this computer:", run],
+    ]
+
+
 def build(
     network_path: Path,
     board_name: str,
@@ -348,6 +389,7 @@ def build(
     output: Path = DEFAULT_OUTPUT,
     image_count: int = 100,
     cells: bool = False,
+    waves: bool = False,
     console: Console | None = None,
 ) -> tuple[dict[str, Any], Path]:
     """Build everything: (the report, its folder).
@@ -357,7 +399,7 @@ def build(
     None leaves it to the board.
     data: folder of the data set; None takes the images shipped with the project.
     image_count: images that are run through the RTL; 0 leaves speed, accuracy and energy out.
-    cells: map the engine to standard cells, too.
+    cells: map the engine to standard cells, too; waves: record the slowest of the images as a VCD file.
     Raises NetworkError, DataError, UnknownBoardError, DoesNotFitError, LibraryError; ToolError, SimulationError.
     """
     from sw.inputs import load_inputs
@@ -375,6 +417,7 @@ def build(
             progress.update(task, completed=1)
             task = progress.add_task(name, total=1)
 
+        asked = multiply
         if multiply is None:
             multiply = layers_to_multiply(network, board)
         inputs = load_inputs(network, data, image_count) if image_count else None
@@ -404,10 +447,14 @@ def build(
             "bitstream": _BITSTREAM[board.family],
             "area": area,
             "timing": timing,
+            "commands": commands(board, network_path, lanes, asked),
         }
         if inputs is not None:
             step("images")
             figures |= measure(chosen, inputs, console)
+            if waves:
+                step("waveforms of the slowest image")
+                figures["waves"] = record_waves(chosen, inputs.frames, partial)
         if library is not None:
             step("standard cells")
             figures["cells"], _ = map_cells(
@@ -421,7 +468,7 @@ def build(
                 output=output,
             )
         write_json(partial / "report.json", figures)
-        write_text(partial / "report.html", report.page(figures, _energy_section(figures)))
+        write_text(partial / "report.html", page.page(figures, _energy_section(figures)))
         if partial != folder:
             shutil.rmtree(folder, ignore_errors=True)
             partial.rename(folder)
@@ -530,6 +577,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         help="map the engine to standard cells for the report, too (minutes; see --asic)",
     )
     parser.add_argument(
+        "--waves",
+        action="store_true",
+        help="record the slowest of the images as a VCD file, which the report links to (compiles the RTL again)",
+    )
+    parser.add_argument(
         "--json", type=Path, metavar="FILE", help="write every figure to FILE as well"
     )
     options = parser.parse_args(arguments)
@@ -555,6 +607,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             output=options.output,
             image_count=options.images,
             cells=options.cells,
+            waves=options.waves,
             console=console,
         )
     except (
@@ -574,7 +627,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"hw.build: {error}", file=sys.stderr)
         return 1
     table = Table(title=f"{figures['network']['name']} on {figures['board']}", show_header=False)
-    for row in report.headline(figures):
+    for row in page.headline(figures):
         table.add_row(*row)
     console.print(table)
     for sentence in figures.get("explanation", {}).get("sentences", ()):

