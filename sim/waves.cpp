@@ -2,7 +2,8 @@
 //
 // ports.h, written by sim.waves, includes the model and defines
 //   Top           the model's class
-//   SIGNALS(X)    X(port, bits) for every port that is shown, in the order of the declarations that Python wrote
+//   SIGNALS(X)    X(port, bits, when) for every port, in the order of the declarations that Python wrote: it is
+//                 shown in the clocks in which `when` is true
 //   STROBES(X)    X(n, port) for every strobe of counters; each comes once an image, some after the last score
 //   STROBE_COUNT  how many
 //   LOADABLE      1 when weights come in over the load stream
@@ -51,14 +52,16 @@ struct Waves {
     void show(uint64_t clock) {
         std::fprintf(file, "#%llu\n0!\n", static_cast<unsigned long long>(clock * period));
         std::size_t number = 0;
-#define SHOW(port, bits) value(number++, bits, digits(top.port));
+#define SHOW(port, bits, when)                      \
+    if (when) value(number, bits, digits(top.port)); \
+    ++number;
         SIGNALS(SHOW)
 #undef SHOW
         std::fprintf(file, "#%llu\n1!\n", static_cast<unsigned long long>(clock * period + period / 2));
     }
 
     void value(std::size_t number, int bits, std::string text) {
-        if (number == shown.size()) shown.emplace_back();
+        if (number >= shown.size()) shown.resize(number + 1);
         if (shown[number] == text) return;
         std::fprintf(file, bits > 1 ? "b%s s%zu\n" : "%ss%zu\n", text.c_str(), number);
         shown[number] = std::move(text);

@@ -103,9 +103,16 @@ def _header(manifest: Mapping[str, Any], shown: list[str]) -> str:
     def mangled(port: str) -> str:
         return port.replace("__", "___05F")
 
-    ports, top = manifest["ports"], manifest["top"]
-    signals = [f"X({mangled(port)}, {ports[port]['width']})" for port in shown]
-    strobes = [port for port in shown if port.partition("__")[2] in manifest["counters"]["strobes"]]
+    ports, top, groups = manifest["ports"], manifest["top"], manifest["counters"]["strobes"]
+    strobe_of = {name: strobe for strobe, names in groups.items() for name in names}
+    signals, strobes = [], []
+    for port in shown:
+        scope, _, name = port.partition("__")
+        strobe = strobe_of.get(name)
+        when = f"top.{mangled(f'{scope}__{strobe}')}" if strobe else "true"
+        signals.append(f"X({mangled(port)}, {ports[port]['width']}, {when})")
+        if name in groups:
+            strobes.append(port)
     return "\n".join(
         [
             f'#include "V{top}.h"',
