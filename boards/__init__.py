@@ -3,7 +3,12 @@
 import importlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+from hw.devices import Device
+
+if TYPE_CHECKING:
+    from boards.clock import Clock
 
 
 class UnknownBoardError(ValueError):
@@ -12,54 +17,61 @@ class UnknownBoardError(ValueError):
 
 @dataclass(frozen=True, kw_only=True)
 class Board:
-    """One board: what it holds, and how to build for it.
+    """One board: what it carries, and what a design gets there unless the user chooses.
 
     Parameters
-        name, device: for people.
-        family: "ice40" or "ecp5".
-        platform: makes the Amaranth platform.
-        clock_generator: makes the Elaboratable that drives the domain "sync" at `clock_hz`.
-        clock_hz: the target, and the constraint of place and route.
-        baud: of the serial line.
-        lut_count, block_ram_count, block_ram_bits, spram_count, multiplier_count: capacities; a LUT has four inputs, a
-            multiplier 16 bits or more a side.
-        program: the command that loads a bitstream, with {board} and {bitstream}.
+        name: of `--board`; device: its FPGA.
+        platform: makes the Amaranth platform, with a resource "uart" for the serial line.
+        clock: crystal, PLL and reset.
+        baud, serial: speed of the serial line, and where it comes out, for people.
+        program: the command that loads a bitstream, with {bitstream}.
+        light: resource that shines while an image is worked on: name and number, and the part of it; () for none.
+        lanes: lanes of a layer where they fit; None for as many as fit.
+        multiply_first: whether the first layer multiplies its pixels: where LUTs are scarce.
         counters: whether the layers carry activity counters.
-        multiply_first: whether the first layer multiplies its pixels, unless the user chooses: where LUTs are scarce.
-        lanes: lanes of a layer, unless the user chooses; None fits them to the single-port RAMs.
-        synthesis_options: of Yosys; nextpnr_options: device, package and speed grade.
     """
 
     name: str
-    device: str
-    family: str
+    device: Device
     platform: Callable[[], Any]
-    clock_generator: Callable[[], Any]
-    clock_hz: int
-    baud: int
-    lut_count: int
-    block_ram_count: int
-    block_ram_bits: int
-    spram_count: int = 0
-    multiplier_count: int = 0
+    clock: "Clock"
+    baud: int = 1_000_000
+    serial: str
+    program: str
+    light: tuple[str | int, ...] = ("led", 0)
+    lanes: int | None = None
     multiply_first: bool = False
     counters: bool = True
-    lanes: int | None
-    synthesis_options: tuple[str, ...] = ()
-    nextpnr_options: tuple[str, ...]
-    program: str = "openFPGALoader --board {board} {bitstream}"
+
+    @property
+    def family(self) -> str:
+        """Of the device."""
+        return self.device.family
+
+    @property
+    def clock_hz(self) -> int:
+        """The target, and the constraint of place and route."""
+        return self.clock.hz
 
     @property
     def loadable(self) -> bool:
         """Weights are loaded at start, because they live in memory without initial contents."""
-        return self.spram_count > 0
+        return self.device.resources.sprams > 0
 
 
-_MODULES: Mapping[str, str] = {
-    "icebreaker": "boards.icebreaker",
-    "ulx3s": "boards.ulx3s",
+# Modules with the boards that each describes, in its BOARDS.
+_MODULES: Mapping[str, tuple[str, ...]] = {
+    "icebreaker": ("icebreaker",),
+    "ice40_hx8k": ("ice40-hx8k",),
+    "ulx3s": ("ulx3s", "ulx3s-25f", "ulx3s-45f"),
+    "orangecrab": ("orangecrab-25f", "orangecrab-85f"),
+    "colorlight": ("colorlight-5a-75b",),
+    "ecpix5": ("ecpix-5", "ecpix-5-45f"),
+    "tang_nano": ("tang-nano-9k", "tang-nano-20k"),
+    "arty_a7": ("arty-a7-35", "arty-a7-100"),
+    "cmod_a7": ("cmod-a7-35",),
 }
-NAMES = tuple(_MODULES)
+NAMES = tuple(name for names in _MODULES.values() for name in names)
 
 
 def find_board(name: str) -> Board:
@@ -67,8 +79,8 @@ def find_board(name: str) -> Board:
 
     Raises UnknownBoardError for a name that is not in NAMES.
     """
-    if name not in _MODULES:
-        raise UnknownBoardError(f"there is no board {name!r}; choose one of {', '.join(NAMES)}")
-    board = importlib.import_module(_MODULES[name]).BOARD
-    assert isinstance(board, Board)
-    return board
+    for module, names in _MODULES.items():
+        if name in names:
+            boards = importlib.import_module(f"boards.{module}").BOARDS
+            return next(board for board in boards if board.name == name)
+    raise UnknownBoardError(f"there is no board {name!r}; choose one of {', '.join(NAMES)}")

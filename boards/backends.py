@@ -15,7 +15,7 @@ import numpy as np
 
 from boards import NAMES, find_board
 from boards.client import BoardError, Client
-from boards.folding import fold_for_board, layers_to_multiply
+from boards.folding import fold_for_board
 from hw import protocol
 from hw.folding import choose_foldings
 from hw.generate import generate
@@ -87,10 +87,7 @@ class Design:
         if name is None:
             lanes = LANES if self.lanes is None else self.lanes
             return choose_foldings(self.network, lanes, multiply=self.multiply or ()), ()
-        known, multiply = find_board(name), self.multiply
-        if multiply is None:
-            multiply = layers_to_multiply(self.network, known)
-        return fold_for_board(self.network, known, self.lanes, multiply=multiply)
+        return fold_for_board(self.network, find_board(name), self.lanes, multiply=self.multiply)
 
 
 class Golden:

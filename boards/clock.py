@@ -1,94 +1,80 @@
-"""Clock and reset of a board: a phase-locked loop, and a reset that outlasts the start of the block RAMs."""
+"""Clock and reset of a board: a crystal, a phase-locked loop, and a reset that outlasts the start of the block RAMs."""
 
 from dataclasses import dataclass
+from typing import Any
 
 from amaranth import *
-from amaranth.lib import cdc
+from amaranth.lib import cdc, io
 
 RESET_SECONDS = 15e-6  # iCE40 block RAMs read as zeros for 3 us after configuration
 
 
 @dataclass(frozen=True, kw_only=True)
-class Ice40Pll:
-    """Settings of SB_PLL40: f = f_in * (divf + 1) / (2 ** divq * (divr + 1)) with simple feedback."""
+class Clock:
+    """Where a board's clock and reset come from.
 
-    divr: int
-    divf: int
-    divq: int
-    filter_range: int
-    output_hz: float
+    Parameters
+        crystal: resource of the platform; input_hz: its frequency.
+        hz: of the domain "sync": the target, and the constraint of place and route.
+        pll: the class of `boards.pll` that makes `hz` from `input_hz`; None where they are the same.
+        reset: name and number of the resource that resets while it is pressed; () for none.
+    """
 
-    @classmethod
-    def solve(cls, input_hz, output_hz):
-        """Exact settings, the fastest oscillator first.
-
-        Raises ValueError when there are none.
-        """
-        for divr in range(16):
-            detector = input_hz / (divr + 1)
-            if not 10e6 <= detector <= 133e6:
-                continue
-            for divf in reversed(range(128)):
-                for divq in range(1, 7):
-                    oscillator = detector * (divf + 1)
-                    if 533e6 <= oscillator <= 1066e6 and oscillator / (1 << divq) == output_hz:
-                        edges = (17e6, 26e6, 44e6, 66e6, 101e6)
-                        return cls(
-                            divr=divr,
-                            divf=divf,
-                            divq=divq,
-                            filter_range=1 + sum(detector >= edge for edge in edges),
-                            output_hz=output_hz,
-                        )
-        raise ValueError(f"the PLL cannot make {output_hz:g} Hz from {input_hz:g} Hz")
+    crystal: str
+    input_hz: int
+    hz: int
+    pll: Any = None
+    reset: tuple[str, int] | tuple[()] = ()
 
 
-@dataclass(frozen=True, kw_only=True)
-class Ecp5Pll:
-    """Settings of EHXPLLL with feedback from CLKOP: f = f_in * feedback / input, oscillator = f * output."""
+class ClockGenerator(Elaboratable):
+    """Drives the domain "sync", which the top defines, as `clock` says."""
 
-    input_divider: int
-    feedback_divider: int
-    output_divider: int
-    output_hz: float
+    def __init__(self, clock):
+        self.clock = clock
 
-    @classmethod
-    def solve(cls, input_hz, output_hz):
-        """Exact settings with the oscillator near 600 MHz.
+    def elaborate(self, platform):
+        m = Module()
+        crystal = platform.request(self.clock.crystal, dir="-")
+        pll = self.clock.pll and self.clock.pll.solve(self.clock.input_hz, self.clock.hz)
+        if pll is None or not pll.takes_pad:
+            m.submodules.crystal = buffer = io.Buffer("i", crystal)
+        if pll is None:
+            clock, locked = buffer.i, Const(1)
+        else:
+            clock = Signal()
+            locked = Signal()
+            m.submodules.pll = pll.instance(
+                crystal.io if pll.takes_pad else buffer.i, clock, locked
+            )
+        pressed = None
+        if self.clock.reset:
+            pin = platform.request(*self.clock.reset, dir="-")
+            m.submodules.reset = button = io.Buffer("i", pin)
+            pressed = button.i
+        self._start(m, clock, locked, pressed)
+        if pll is not None and not pll.derived:
+            platform.add_clock_constraint(clock, self.clock.hz)
+        return m
 
-        Raises ValueError when there are none.
-        """
-        for input_divider in range(1, 9):  # the phase detector takes 3.125 MHz and more
-            for feedback in range(1, 81):
-                if input_hz / input_divider < 3.125e6:
-                    continue
-                if input_hz * feedback / input_divider == output_hz:
-                    output = round(600e6 / output_hz)
-                    if 400e6 <= output_hz * output <= 800e6 and 1 <= output <= 128:
-                        return cls(
-                            input_divider=input_divider,
-                            feedback_divider=feedback,
-                            output_divider=output,
-                            output_hz=output_hz,
-                        )
-        raise ValueError(f"the PLL cannot make {output_hz:g} Hz from {input_hz:g} Hz")
-
-
-def start_domain(m, platform, clock, locked, clock_hz):
-    """Drive the domain "sync", which the top defines, from `clock`; its reset ends a while after `locked`."""
-    ticks = int(RESET_SECONDS * clock_hz)
-    m.domains.por = ClockDomain("por", reset_less=True, local=True)
-    steady = Signal()
-    timer = Signal(range(ticks + 1))
-    ready = Signal()
-    m.submodules.lock = cdc.FFSynchronizer(locked, steady, o_domain="por", reset_less=True)
-    with m.If(timer == ticks):
-        m.d.por += ready.eq(1)
-    with m.Elif(steady):
-        m.d.por += timer.eq(timer + 1)
-    m.d.comb += [
-        ClockSignal("por").eq(clock),
-        ClockSignal("sync").eq(clock),
-        ResetSignal("sync").eq(~ready),
-    ]
-    platform.add_clock_constraint(clock, clock_hz)
+    def _start(self, m, clock, locked, pressed):
+        """Drive "sync" from `clock`; its reset ends a while after `locked`, and lasts as long as `pressed`."""
+        ticks = int(RESET_SECONDS * self.clock.hz)
+        m.domains.por = ClockDomain("por", reset_less=True, local=True)
+        steady = Signal()
+        timer = Signal(range(ticks + 1))
+        ready = Signal()
+        good = locked if pressed is None else locked & ~pressed
+        m.submodules.lock = cdc.FFSynchronizer(good, steady, o_domain="por", reset_less=True)
+        with m.If(timer == ticks):
+            m.d.por += ready.eq(1)
+        with m.Elif(steady):
+            m.d.por += timer.eq(timer + 1)
+        if pressed is not None:
+            with m.If(~steady):
+                m.d.por += [timer.eq(0), ready.eq(0)]
+        m.d.comb += [
+            ClockSignal("por").eq(clock),
+            ClockSignal("sync").eq(clock),
+            ResetSignal("sync").eq(~ready),
+        ]

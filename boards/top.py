@@ -4,6 +4,7 @@ from amaranth import *
 from amaranth.lib import io, wiring
 from amaranth.lib.wiring import In, Out
 
+from boards.clock import ClockGenerator
 from hw import protocol
 from hw.host import Host
 from hw.uart import Receiver, Transmitter, baud_divisor
@@ -90,11 +91,17 @@ class Top(Elaboratable):
     def elaborate(self, platform):
         m = Module()
         m.domains.sync = ClockDomain("sync")
-        m.submodules.clock = self.board.clock_generator()
+        m.submodules.clock = ClockGenerator(self.board.clock)
         m.submodules.engine = engine = self.engine
         pins = platform.request("uart", 0, dir="-")
         m.submodules.rx = rx = io.Buffer("i", pins.rx)
         m.submodules.tx = tx = io.Buffer("o", pins.tx)
-        m.submodules.led = led = io.Buffer("o", platform.request("led", 0, dir="-"))
-        m.d.comb += [engine.rx.eq(rx.i), tx.o.eq(engine.tx), led.o.eq(engine.busy)]
+        m.d.comb += [engine.rx.eq(rx.i), tx.o.eq(engine.tx)]
+        if self.board.light:
+            name, number, *part = self.board.light
+            light = platform.request(name, number, dir="-")
+            for member in part:
+                light = getattr(light, member)
+            m.submodules.led = led = io.Buffer("o", light)
+            m.d.comb += led.o.eq(engine.busy)
         return m

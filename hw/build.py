@@ -20,18 +20,19 @@ from rich.console import Console
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from boards import NAMES, Board, UnknownBoardError, find_board
+from boards import NAMES, Board, UnknownBoardError, catalogue, find_board
 from boards.folding import fold_by_events, fold_for_board, layers_to_multiply, target_of
 from boards.top import Top
-from hw import asic, page, report, toolchain
+from hw import asic, page, toolchain
 from hw.accelerator import Accelerator
+from hw.flows import FLOWS, TOP, DoesNotFitError, make_bitstream, tool_files
 from hw.folding import parse_lanes
 from hw.generate import add_multiply_option
 from hw.liberty import LibraryError, sky130_library
 from hw.mapping import map_cells
 from hw.opensta import Conditions, find_timing_library
 from hw.search import Search
-from hw.toolchain import MissingToolError, ToolError, plain_names
+from hw.toolchain import MissingToolError, plain_names
 from hw.weights import load_image
 from sw.files import write_json, write_text
 from sw.folding import Folding
@@ -42,28 +43,10 @@ if TYPE_CHECKING:  # torch takes seconds to import
 
 DEFAULT_NETWORK = Path("networks/mnist-multilevel.npz")
 DEFAULT_OUTPUT = Path("build")
-TOP = "top"
 FOLDING_IMAGES = 50  # images whose events choose the lanes
+SHIPPED = Path(__file__).resolve().parent.parent / "networks"
 ASIC = "--asic"
 WAVES = "slowest.vcd"
-SEEDS = (1, 2, 3)  # of place and route, until one meets the clock
-
-_PLACE = {"ice40": "nextpnr-ice40", "ecp5": "nextpnr-ecp5"}
-_PACK = {"ice40": "icepack", "ecp5": "ecppack"}
-_BITSTREAM = {"ice40": f"{TOP}.bin", "ecp5": f"{TOP}.bit"}
-_CONSTRAINTS = {"ice40": f"{TOP}.pcf", "ecp5": f"{TOP}.lpf"}
-# The kinds of cells that can run out, by nextpnr's names, and what helps.
-_REMEDIES = {
-    "ICESTORM_LC": "use fewer lanes, a smaller network or a larger board",
-    "TRELLIS_COMB": "use fewer lanes, a smaller network or a larger board",
-    "ICESTORM_RAM": "use fewer channels, fewer weight bits or a larger board",
-    "DP16KD": "use fewer channels, fewer weight bits or a larger board",
-    "ICESTORM_SPRAM": "use fewer lanes or fewer weight bits",
-}
-
-
-class DoesNotFitError(ValueError):
-    """The network is too large for the board; by how much, and which knob helps."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -89,24 +72,26 @@ def design(
     network: Network,
     board: Board,
     lanes: int | Sequence[int] | None = None,
-    multiply: Sequence[int] = (),
+    multiply: Sequence[int] | None = None,
 ) -> Design:
-    """Elaborate the board's top.  Raises NetworkError when the network's weights do not fit the board."""
+    """Elaborate the board's top; lanes, multiply: as for `boards.folding.fold_for_board`.
+
+    Raises NetworkError when the network's weights do not fit the board.
+    """
     foldings, loadable = fold_for_board(network, board, lanes, multiply=multiply)
     weights = tuple(load_image(network, foldings, loadable)) if loadable else ()
     accelerator = Accelerator(network, foldings, counters=board.counters, loadable=loadable)
     top = Top(board, network, accelerator, weights=weights)
     plan = board.platform().build(top, name=TOP, do_build=False, emit_src=False)
-    rtlil = plain_names(_text(plan.files[f"{TOP}.il"]))
-    constraints = _CONSTRAINTS[board.family]
-    files = {
-        f"{TOP}.il": rtlil,
-        f"{TOP}.ys": _synthesis_script(rtlil, board, multiply=bool(multiply)),
-        constraints: _text(plan.files[constraints]),
-    }
-    names = ("yosys", _PLACE[board.family], _PACK[board.family])
-    tools = {name: toolchain.describe(name) for name in names}
-    inputs = {"files": files, "tools": tools, "options": board.nextpnr_options}
+    flow = FLOWS[board.family]
+    files = tool_files(
+        plain_names(_text(plan.files[f"{TOP}.il"])),
+        _text(plan.files[flow.constraints]),
+        board.device,
+        multiply=any(folding.multiply for folding in foldings),
+    )
+    tools = {name: toolchain.describe(name) for name in flow.tools}
+    inputs = {"files": files, "tools": tools, "options": [board.device.place, board.device.pack]}
     key = hashlib.sha256(json.dumps(inputs, sort_keys=True).encode()).hexdigest()
     return Design(
         network=network,
@@ -124,127 +109,6 @@ def _text(content: str | bytes) -> str:
     return content if isinstance(content, str) else content.decode()
 
 
-def _synthesis_script(rtlil: str, board: Board, *, multiply: bool = False) -> str:
-    """Yosys commands; every register remembers the module that it was written in, for `hw.report`.
-
-    multiply: map products to the multipliers of an iCE40; an ECP5 always does.
-    """
-    options = [
-        *board.synthesis_options,
-        *(["-dsp"] if multiply and board.family == "ice40" else []),
-    ]
-    modules = [
-        line.split("\\", 1)[1] for line in rtlil.splitlines() if line.startswith("module \\")
-    ]
-    # No room reads a word in the clock in which it is written, or it does not use what it read; iCE40 block RAM leaves
-    # that case open, and closing it would cost a copy of every write port.
-    collisions = "setparam -set COLLISION_X_MASK 1'1 t:$memrd_v2 r:TRANSPARENCY_MASK=1'0 %i"
-    marks = [f'setattr -set {report.ROOM_ATTRIBUTE} "{name}" {name}/t:$*dff*' for name in modules]
-    return "\n".join(
-        [
-            f"read_rtlil {TOP}.il",
-            *([collisions] if board.family == "ice40" else []),
-            "proc",
-            f"write_verilog -noattr {TOP}.v",
-            *marks,
-            " ".join([f"synth_{board.family}", *options, f"-top {TOP} -json {TOP}.json"]),
-            "",
-        ]
-    )
-
-
-def make_bitstream(
-    design: Design, folder: Path, *, advanced: Any = lambda step: None
-) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Run the tools in `folder`: (area, timing) of the report.
-
-    advanced: called with the name of every step that begins.
-    Raises DoesNotFitError, or ToolError with the path of the log.
-    """
-    board, family = design.board, design.board.family
-    for name, text in design.files.items():
-        (folder / name).write_text(text)
-    advanced("synthesis")
-    toolchain.run("yosys", ["-q", "-l", "yosys.rpt", f"{TOP}.ys"], folder=folder, log="yosys.log")
-    rooms = report.fold_rooms(report.read_rooms(folder / f"{TOP}.json", TOP))
-    cells = {kind: sum(row[kind] for row in rooms.values()) for kind in report.KINDS}
-    _check_cells(board, cells)
-    outputs = {
-        "ice40": ("--pcf", "--asc", f"{TOP}.asc"),
-        "ecp5": ("--lpf", "--textcfg", f"{TOP}.config"),
-    }
-    constraint_option, output_option, placed = outputs[family]
-    arguments = [
-        *board.nextpnr_options,
-        *("--json", f"{TOP}.json", constraint_option, _CONSTRAINTS[family]),
-        *(output_option, placed, "--report", "nextpnr.json", "--timing-allow-fail"),
-    ]
-    for seed in SEEDS:
-        advanced("place and route" + (f", seed {seed}" if seed != SEEDS[0] else ""))
-        try:
-            seeded = [*arguments, "--seed", str(seed)]
-            toolchain.run(_PLACE[family], seeded, folder=folder, log="nextpnr.log")
-        except ToolError:
-            _check_log(board, folder / "nextpnr.log")
-            raise
-        packed = report.read_packed(folder / "nextpnr.json")
-        if packed.fmax_hz >= board.clock_hz:
-            break
-    advanced("bitstream")
-    bitstream = _BITSTREAM[family]
-    pack = {
-        "ice40": [placed, bitstream],
-        "ecp5": ["--compress", "--input", placed, "--bit", bitstream],
-    }
-    toolchain.run(_PACK[family], pack[family], folder=folder, log="pack.log")
-    area = {
-        "rooms": rooms,
-        "cells": cells,
-        "packed": {name: [used, packed.available[name]] for name, used in packed.used.items()},
-        "method": "Cells of the synthesised netlist. Flip-flops and memories count where they are written, a LUT where "
-        "most of its readers are.",
-    }
-    timing = {
-        "fmax_mhz": packed.fmax_hz / 1e6,
-        "target_mhz": board.clock_hz / 1e6,
-        "seed": seed,
-        "met": packed.fmax_hz >= board.clock_hz,
-        "path_ns": packed.path_ns,
-        "path": [list(step) for step in packed.path],
-        "routing_ns": packed.routing_ns,
-        "cells": packed.cells,
-    }
-    return area, timing
-
-
-def _check_cells(board: Board, cells: Mapping[str, int]) -> None:
-    """Raise DoesNotFitError when synthesis alone shows that the design is too large."""
-    for needed, available, name, remedy in (
-        (report.luts_of(cells, board.family), board.lut_count, "LUTs", _REMEDIES["ICESTORM_LC"]),
-        (cells["block_ram"], board.block_ram_count, "block RAMs", _REMEDIES["ICESTORM_RAM"]),
-        (cells["spram"], board.spram_count, "single-port RAMs", _REMEDIES["ICESTORM_SPRAM"]),
-    ):
-        if needed > available:
-            raise DoesNotFitError(
-                f"the design needs {needed:,} {name}, {needed - available:,} more than the {available:,} of the "
-                f"{board.name}; {remedy}"
-            )
-
-
-def _check_log(board: Board, log: Path) -> None:
-    """Raise DoesNotFitError when nextpnr's own table of cells shows an overflow."""
-    for line in log.read_text(errors="replace").splitlines():
-        words = line.replace("/", " ").split()
-        for name, remedy in _REMEDIES.items():
-            if f"{name}:" in words:
-                used, available = (int(word) for word in words[words.index(f"{name}:") + 1 :][:2])
-                if used > available:
-                    raise DoesNotFitError(
-                        f"the design needs {used:,} {name} cells, {used - available:,} more than the {available:,} "
-                        f"of the {board.name}; {remedy}"
-                    )
-
-
 # ---------------------------------------------------------------------------------------- what the images show
 
 
@@ -253,7 +117,7 @@ def choose_lanes(
     board: Board,
     frames: np.ndarray,
     images_per_second: float | None,
-    multiply: Sequence[int] = (),
+    multiply: Sequence[int] | None = None,
 ) -> tuple[int, ...]:
     """Lanes of every layer with weights, by the events of `frames`: for a rate, or (None) all that the board holds.
 
@@ -261,6 +125,7 @@ def choose_lanes(
     """
     from sw import golden
 
+    multiply = layers_to_multiply(network, board, multiply)
     events = golden.window_events(network, frames, multiply)
     return fold_by_events(
         network, board, events, images_per_second=images_per_second, multiply=multiply
@@ -365,7 +230,7 @@ def commands(
 
     lanes, multiply: None where the board chose.
     """
-    program = board.program.format(board=board.name, bitstream=_BITSTREAM[board.family])
+    program = board.program.format(bitstream=FLOWS[board.family].bitstream)
     run = f"python -m boards.run {network_path} --board {board.name} --on /dev/ttyUSB1"
     if lanes is not None:
         run += f" --lanes {lanes if isinstance(lanes, int) else ','.join(map(str, lanes))}"
@@ -417,9 +282,6 @@ def build(
             progress.update(task, completed=1)
             task = progress.add_task(name, total=1)
 
-        asked = multiply
-        if multiply is None:
-            multiply = layers_to_multiply(network, board)
         inputs = load_inputs(network, data, image_count) if image_count else None
         if images_per_second is not None or fastest:
             frames = load_inputs(network, data, FOLDING_IMAGES).frames
@@ -431,23 +293,29 @@ def build(
         if stored is None:
             shutil.rmtree(partial, ignore_errors=True)
             partial.mkdir(parents=True)
-            area, timing = make_bitstream(chosen, partial, advanced=step)
+            built = make_bitstream(
+                chosen.files,
+                partial,
+                device=board.device,
+                board=board.name,
+                clock_hz=board.clock_hz,
+                advanced=step,
+            )
         else:
             partial = folder
-            area, timing = stored["area"], stored["timing"]
+            built = {part: stored[part] for part in ("area", "timing", "effort")}
         figures: dict[str, Any] = {
             "format": "stairspike-build",
             "version": 1,
             "board": board.name,
-            "device": board.device,
+            "device": board.device.name,
             "network": {"name": network_path.stem, "digest": network.digest},
             "foldings": [asdict(folding) for folding in chosen.foldings],
             "loadable": list(chosen.loadable),
             "tools": dict(chosen.tools),
-            "bitstream": _BITSTREAM[board.family],
-            "area": area,
-            "timing": timing,
-            "commands": commands(board, network_path, lanes, asked),
+            "bitstream": FLOWS[board.family].bitstream,
+            "commands": commands(board, network_path, lanes, multiply),
+            **built,
         }
         if inputs is not None:
             step("images")
@@ -511,6 +379,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         prog="python -m hw.build",
         description="Build the bitstream of a network for a board, and report its area, speed and energy.",
         epilog="examples:\n"
+        "  python -m hw.build --list\n"
         "  python -m hw.build --board icebreaker\n"
         "  python -m hw.build networks/mnist-onehot.npz --board ulx3s --lanes 8 --images 1000 --json build/ulx3s.json\n"
         "  python -m hw.build --asic --help",
@@ -529,8 +398,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         action="store_true",
         help="instead of a bitstream, what a chip flow starts from; it has options of its own",
     )
-    parser.add_argument(
-        "--board", required=True, metavar="BOARD", help=f"one of {', '.join(NAMES)}"
+    target = parser.add_mutually_exclusive_group(required=True)
+    target.add_argument("--board", metavar="BOARD", help=f"one of {', '.join(NAMES)}")
+    target.add_argument(
+        "--list",
+        action="store_true",
+        help="build nothing: show what every board holds, and which of the shipped networks and NETWORK fit",
     )
     folding = parser.add_mutually_exclusive_group()
     folding.add_argument(
@@ -588,6 +461,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     if not 0 <= options.images <= 1000:
         print(f"hw.build: --images must be in 0..1000, not {options.images}", file=sys.stderr)
         return 2
+    if options.list:
+        return _list_boards(options.network, options.json)
     rate = options.images_per_second
     if rate is not None and not 0 < rate < 1e9:
         print(f"hw.build: --images-per-second must be above 0, not {rate:g}", file=sys.stderr)
@@ -642,13 +517,31 @@ def main(argv: Sequence[str] | None = None) -> int:
             return 2
         console.print(f"{options.json}")
     timing = figures["timing"]
-    if not timing["met"]:
+    if timing["met"] is False:
         print(
             f"hw.build: the design reaches {timing['fmax_mhz']:.1f} MHz, less than the {timing['target_mhz']:.1f} MHz "
             "of the board; use fewer lanes",
             file=sys.stderr,
         )
         return 1
+    return 0
+
+
+def _list_boards(network: Path, output: Path | None) -> int:
+    """The command line's --list."""
+    try:
+        paths = [*sorted(SHIPPED.glob("*.npz")), network]
+        networks = {path.stem: load(path) for path in dict.fromkeys(map(Path.resolve, paths))}
+        entries = catalogue.catalogue(networks)
+        Console(highlight=False).print(catalogue.table(entries))
+        if output:
+            write_json(output, entries)
+    except NetworkError as error:
+        print(f"hw.build: {error}", file=sys.stderr)
+        return 2
+    except OSError as error:
+        print(f"hw.build: {output} cannot be written ({error.strerror})", file=sys.stderr)
+        return 2
     return 0
 
 

@@ -6,21 +6,30 @@ several behind each other, and what is left over in the last of them is lost.  T
 """
 
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from sw.folding import Folding, sent_codes
 from sw.network import Network
 
 from .geometry import Geometry
-from .weights import SPRAM_DEPTH, slice_count
+from .weights import LOAD_WIDTH, SPRAM_DEPTH, slice_count
 
 # (words, bits) of the shapes of one block with a port to write and one to read, the widest first.
+_18_KBIT = ((512, 36), (1024, 18), (2048, 9), (4096, 4), (8192, 2), (16384, 1))
 SHAPES: Mapping[str, tuple[tuple[int, int], ...]] = {
-    "ecp5": ((512, 36), (1024, 18), (2048, 9), (4096, 4), (8192, 2), (16384, 1)),
+    "ecp5": _18_KBIT,
     "ice40": ((256, 16), (512, 8), (1024, 4), (2048, 2)),
+    "gowin": _18_KBIT,
+    "xilinx": _18_KBIT,
 }
-# A memory that is cheaper as 16 x 4 RAMs in LUTs (ECP5 only), or as constants in LUTs, takes no block.
-LUT_RAMS_OF_BLOCK = 32
+SPRAM_BITS = SPRAM_DEPTH * LOAD_WIDTH
+# A memory that is cheaper as RAMs in LUTs (words, bits, and how many cost as much as a block) takes no block, nor does
+# one that is cheaper as constants in LUTs.
+LUT_RAMS: Mapping[str, tuple[int, int, int]] = {
+    "ecp5": (16, 4, 32),
+    "gowin": (16, 4, 32),
+    "xilinx": (32, 6, 16),
+}
 CONSTANT_BITS = 2048
 # LUTs of a layer and of each bit of what grows with it.
 FITS: Mapping[str, Mapping[str, float]] = {
@@ -30,7 +39,17 @@ FITS: Mapping[str, Mapping[str, float]] = {
     "ice40": {
         "layer": 300, "lane bit": 3, "shift bit": 1, "fire bit": 3, "code bit": 7, "tap": 4,
     },
+    "gowin": {
+        "layer": 500, "lane bit": 3, "shift bit": 1.5, "fire bit": 3, "code bit": 8, "tap": 4,
+    },
+    "xilinx": {
+        "layer": 500, "lane bit": 2, "shift bit": 1, "fire bit": 2, "code bit": 6, "tap": 4,
+    },
 }  # fmt: skip
+# LUTs of the serial line, the host, the reset and what the estimate of the layers falls short of; share of a device
+# that place and route fills without losing speed.
+HOST_LUTS = 800
+LOGIC_SHARE = 0.95
 COUNTER_LUTS = 450  # of a layer's activity counters
 NEVER = 1 << 20  # single-port RAMs of a layer whose weights are too many words for one
 
@@ -62,6 +81,24 @@ class Cost:
         )
 
 
+def for_layers(device: Cost) -> Cost:
+    """What of a whole device its layers may take, beside the serial line and the host."""
+    return replace(device, luts=round(LOGIC_SHARE * device.luts) - HOST_LUTS)
+
+
+def block_bits(family: str) -> int:
+    """Bits of one block, parity included."""
+    words, bits = SHAPES[family][0]
+    return words * bits
+
+
+def lane_count(family: str, luts: int) -> int:
+    """Lanes that so many LUTs hold: sums of 16 bits, weights of 4, spikes up to 4, a fire unit for every four lanes."""
+    fit = FITS[family]
+    lane = 16 * fit["lane bit"] + 2 * (4 + 2) * fit["shift bit"] + 4 * 16 * fit["fire bit"] / 4
+    return max(int((luts - fit["layer"]) / lane), 0)
+
+
 def block_rams(family: str, words: int, width: int) -> int:
     """Blocks of one memory of so many words of `width` bits."""
     return min(-(-words // depth) * -(-width // bits) for depth, bits in SHAPES[family])
@@ -70,8 +107,10 @@ def block_rams(family: str, words: int, width: int) -> int:
 def variable_blocks(family: str, words: int, width: int) -> int:
     """Blocks of a memory that is written, too; 0 where LUTs are cheaper."""
     blocks = block_rams(family, words, width)
-    lut_rams = -(-words // 16) * -(-width // 4)
-    return 0 if family == "ecp5" and lut_rams < LUT_RAMS_OF_BLOCK * blocks else blocks
+    if family not in LUT_RAMS:
+        return blocks
+    depth, bits, count = LUT_RAMS[family]
+    return 0 if -(-words // depth) * -(-width // bits) < count * blocks else blocks
 
 
 def constant_blocks(family: str, words: int, width: int) -> int:

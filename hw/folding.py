@@ -14,8 +14,8 @@ from .costs import SHAPES
 # Clocks in which the fire units drain a group; windows with fewer events are rare.
 PASS_CLOCKS = 4
 # Rows that a spike memory gets beyond those that it needs where its block RAM has them: more hardly help.  The census
-# of a row costs some 40 LUTs, of which an iCE40 has few.
-SPARE_ROWS = {"ecp5": 2, "ice40": 0}
+# of a row costs some 40 LUTs, of which small devices have few.
+SPARE_ROWS = {"ecp5": 2, "ice40": 0, "gowin": 0, "xilinx": 2}
 
 
 def weighted_layers(network: Network) -> list[int]:

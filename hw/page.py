@@ -88,7 +88,7 @@ def headline(report: Mapping[str, Any]) -> list[tuple[str, str]]:
     rows = [
         (name, f"{used:,} of {available:,} ({used / available:.0%})")
         for name, (used, available) in area["packed"].items()
-        if used and name in SHOWN
+        if used and available and name in SHOWN
     ]
     if timing["fmax_mhz"] is None:
         rows.append(("Fmax", f"{timing['note']} Target {timing['target_mhz']:.1f} MHz."))
@@ -197,7 +197,7 @@ def _floor(report: Mapping[str, Any]) -> list[str]:
             [
                 (name, used, available, f"{used / available:.0%}")
                 for name, (used, available) in area["packed"].items()
-                if used
+                if used and available
             ],
         ),
     ]

