@@ -100,7 +100,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = _parser().parse_args(argv)
     for option, least in (("images", 2), ("rounds", 0)):
         if getattr(args, option) < least:
-            print(f"--{option} must be at least {least}, not {getattr(args, option)}", file=sys.stderr)
+            print(
+                f"--{option} must be at least {least}, not {getattr(args, option)}", file=sys.stderr
+            )
             return 2
     # torch takes seconds to import; a wrong option need not wait for it
     from sw.datasets.common import DataError

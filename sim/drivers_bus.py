@@ -1,7 +1,7 @@
 """A generated accelerator behind its bus, driven by independent bus models, with random stalls on every channel.
 
-`AxiDevice` and `WishboneDevice` offer the same: registers, images, results.  The models of AXI are cocotbext-axi's, that of
-Wishbone cocotbext-wishbone's.
+`AxiDevice` and `WishboneDevice` offer the same: registers, images, results.  The models of AXI are cocotbext-axi's,
+that of Wishbone is cocotbext-wishbone's.
 """
 
 import random

@@ -90,7 +90,14 @@ def allowed_own(module: str) -> tuple[str, ...]:
         case "proof":
             return ("proof", "hw", "boards", *CONTRACT)
         case "sim" if module.startswith(IN_SIMULATOR):
-            return ("sim.drivers", "sim.drivers_bus", "sim.scoreboard", "sim.vectors", "sw.network", "sw.folding")
+            return (
+                "sim.drivers",
+                "sim.drivers_bus",
+                "sim.scoreboard",
+                "sim.vectors",
+                "sw.network",
+                "sw.folding",
+            )
         case "sim":
             golden = ("sw.golden", "sw.golden_shared")
             return ("sim", "hw", *CONTRACT, *golden, "sw.datasets", "sw.inputs", "sw.cluster")

@@ -137,9 +137,7 @@ def generate(
 
 def add_bus_options(parser: argparse.ArgumentParser) -> None:
     """What decides over a design besides its network; `chosen` reads them."""
-    parser.add_argument(
-        "--bus", choices=(AXI, WISHBONE), default=AXI, help="default: %(default)s"
-    )
+    parser.add_argument("--bus", choices=(AXI, WISHBONE), default=AXI, help="default: %(default)s")
     parser.add_argument(
         "--beat-codes",
         type=int,
@@ -162,7 +160,9 @@ def add_bus_options(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def chosen(network: Network, args: argparse.Namespace) -> tuple[tuple[Folding, ...], dict[str, Any]]:
+def chosen(
+    network: Network, args: argparse.Namespace
+) -> tuple[tuple[Folding, ...], dict[str, Any]]:
     """(foldings, keywords of `generate`) that the options ask for.  Raises NetworkError."""
     foldings, spram = folding_of(network, args)
     loadable = tuple(sorted({*args.loadable, *spram}))

@@ -78,12 +78,15 @@ class RegisterFile(wiring.Component):
         write = bus.write & complete & writable
         m.d.comb += [
             bus.read_data.eq(Mux(is_array, array, word)),
-            bus.error.eq((bus.read & ~readable) | (bus.write & bus.strobes.any() & ~write)),
+            bus.error.eq(
+                (bus.read & ~(readable | is_array)) | (bus.write & bus.strobes.any() & ~write)
+            ),
         ]
-        m.d.sync += [word.eq(0), is_array.eq(0), readable.eq(0)]
+        self._look_up_words(m, word, readable)
+        m.d.sync += is_array.eq(0)
         for register in self.registers.registers:
-            if register.access != "write":
-                self._look_up(m, register, word, is_array, array, readable)
+            if self._is_array(register):
+                self._look_up(m, register, is_array, array)
         with m.Switch(bus.address):
             for register in self.registers.registers:
                 if register.access in ("constant", "read"):
@@ -95,16 +98,29 @@ class RegisterFile(wiring.Component):
                 self._clear(m, register, write)
         return m
 
-    def _look_up(self, m, register: Register, word, is_array, array, readable):
-        """The values of `register` for reads."""
+    @staticmethod
+    def _is_array(register: Register):
+        return register.access == "read" and register.count > 1
+
+    def _look_up_words(self, m, word, readable):
+        """All but the arrays: they lie together at the beginning, so a tree of multiplexers is small."""
+        words = {}
+        for register in self.registers.registers:
+            if register.access != "write" and not self._is_array(register):
+                values = register.values or (getattr(self, register.name.lower()),)
+                words |= {register.address // WORD_BYTES + n: v for n, v in enumerate(values)}
+        size = 1 << max(words).bit_length()
+        low = self.bus.address[: size.bit_length() - 1]
+        m.d.sync += [
+            word.eq(Array([words.get(n, 0) for n in range(size)])[low]),
+            readable.eq(
+                (self.bus.address < size) & Array([int(n in words) for n in range(size)])[low]
+            ),
+        ]
+
+    def _look_up(self, m, register: Register, is_array, array):
+        """One of the words of an array, which lies at a multiple of its size."""
         first, name = register.address // WORD_BYTES, register.name.lower()
-        if register.count == 1 or register.values:
-            values = register.values or (getattr(self, name),)
-            for n, value in enumerate(values):
-                with m.If(self.bus.address == first + n):
-                    m.d.sync += [word.eq(value), readable.eq(1)]
-            return
-        # An array lies at a multiple of its size.
         index = getattr(self, f"{name}_index")
         inside = (self.bus.address[len(index) :] == first >> len(index)) & (
             self.bus.address[: len(index)] < register.count
@@ -113,7 +129,7 @@ class RegisterFile(wiring.Component):
         m.d.comb += index.eq(self.bus.address)
         m.d.sync += selected.eq(inside)
         with m.If(inside):
-            m.d.sync += [is_array.eq(1), readable.eq(1)]
+            m.d.sync += is_array.eq(1)
         with m.If(selected):
             m.d.comb += array.eq(getattr(self, name))
 

@@ -122,9 +122,7 @@ def register_map(
         return int.from_bytes(data, "little")
 
     def constant(name: str, address: int, value: int, text: str) -> Register:
-        return Register(
-            name=name, address=address, access="constant", values=(value,), text=text
-        )
+        return Register(name=name, address=address, access="constant", values=(value,), text=text)
 
     found = [
         constant("MAGIC", 0x00, MAGIC, "marks an accelerator of this kind"),

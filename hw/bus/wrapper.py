@@ -43,7 +43,8 @@ def ports_of(design: wiring.Component, bus: str) -> Iterator[Port]:
         inputs = member.flow == wiring.In
         width = Shape.cast(value.shape()).width
         names = [str(part) for part in path]
-        outer, low, notes = "_".join(names), 0, ()
+        outer, low = "_".join(names), 0
+        notes: tuple[str, ...] = ()
         if names[0] in BUSES:
             notes = (f'X_INTERFACE_INFO = "{BUSES[names[0]]} {names[0]} {names[1].upper()}"',)
         elif names[0] == "wb":
@@ -84,9 +85,7 @@ def wrapper(design: wiring.Component, bus: str, top: str, core: str) -> str:
     connections += [f".{port.inner}({port.outer})" for port in ports]
     declared = ",\n".join(port.declaration for port in outside)
     connected = ",\n        ".join(connections)
-    return (
-        f"module {top} (\n{declared}\n);\n    {core} core (\n        {connected}\n    );\nendmodule\n"
-    )
+    return f"module {top} (\n{declared}\n);\n    {core} core (\n        {connected}\n    );\nendmodule\n"
 
 
 def vivado_script(top: str, title: str) -> str:
