@@ -103,7 +103,9 @@ def test_files_agree(tmp_path: Path) -> None:
         assert constants[register["name"]] == register["address"]
         assert f"| 0x{register['address']:03X}" in page and f"| `{register['name']}` |" in page
         for field in register["fields"]:
-            assert f"| `{register['name']}` | {field['at']}" in page
+            top = field["at"] + field["width"] - 1
+            bits = f"{top}:{field['at']}" if field["width"] > 1 else f"{top}"
+            assert f"| `{register['name']}` | {bits} | `{field['name']}` |" in page
             assert constants[f"{register['name']}_{field['name']}_SHIFT"] == field["at"]
     digest = b"".join(constants[f"NETWORK_VALUE_{n}"].to_bytes(4, "little") for n in range(8))
     assert digest.hex() == network.digest == manifest["network"]["digest"]
