@@ -33,7 +33,7 @@ class Session:
         self.device, self.registers, self.clk = device, registers, device.clk
         self.images = [bytes(image) for image in cases["images"]]
         self.cases = cases
-        self.reader = cocotb.start_soon(self._read())
+        cocotb.start_soon(self._read())
         self.restart()
 
     def restart(self) -> None:
@@ -54,7 +54,7 @@ class Session:
         """Send an image that is to be answered."""
         self.expected.append((self.sent & 0xFFFF, case))
         self.sent += 1
-        await self.device.send(self.images[case])
+        await with_timeout(self.device.send(self.images[case]), PATIENCE_MS, "ms")
 
     async def bad(self, error: str, codes: bytes, keep: list[int] | None = None) -> None:
         """Send something that is to be refused."""
@@ -197,7 +197,7 @@ async def bad_traffic(dut: Any) -> None:
         random.shuffle(deeds)
         for deed in deeds:
             cocotb.log.warning("%s", deed.__name__)
-            await deed(session)
+            await with_timeout(deed(session), PATIENCE_MS, "ms")
             if random.random() < 0.7:
                 await session.good(_any(session))
             if random.random() < 0.5 or deed in (_reset, _aborted, _held, _dropped_results):
@@ -294,10 +294,8 @@ async def _reset(session: Session) -> None:
     await session.quiet()
     await session.good(_any(session))
     await session.device.cut(session.images[_any(session)])
-    session.reader.cancel()
     await session.device.reset()
     session.restart()
-    session.reader = cocotb.start_soon(session._read())
     assert await session.register("IMAGES") == 0
     await session.load_all()
 
@@ -363,7 +361,7 @@ async def _wrong_accesses(session: Session) -> None:
     assert await session.register("INTERRUPTS") == 0
 
 
-@cocotb.test()
+@cocotb.test(timeout_time=10 * PATIENCE_MS, timeout_unit="ms")
 async def interrupt(dut: Any) -> None:
     """The line follows what INTERRUPTS lets through."""
     session = await begin(dut)
@@ -394,7 +392,7 @@ async def interrupt(dut: Any) -> None:
     assert dut.interrupt.value == 0
 
 
-@cocotb.test()
+@cocotb.test(timeout_time=10 * PATIENCE_MS, timeout_unit="ms")
 async def loads(dut: Any) -> None:
     """Only a whole load with the right checksum counts; whatever else comes is reported, and no image is run on it."""
     session = await begin(dut)

@@ -131,9 +131,11 @@ class WishboneDevice:
         self.master = WishboneMaster(dut, "wb", self.clk, timeout=100, signals_dict=signals)
         self.lock = Lock()
         self.stopped = False
+        self.resets = 0
 
     async def reset(self) -> None:
         async with self.lock:
+            self.resets += 1
             self.dut.wb_rst_i.value = 1
             await ClockCycles(self.clk, 4)
             self.dut.wb_rst_i.value = 0
@@ -177,13 +179,13 @@ class WishboneDevice:
     async def result(self) -> Result:
         registers = self.registers
         while True:
-            status = await self.read(registers["STATUS"])
+            resets, status = self.resets, await self.read(registers["STATUS"])
             if status & registers["STATUS_RESULT_MASK"] and not self.stopped:
-                break
+                result = await held_result(self, registers)
+                await self.write(registers["COMMAND"], registers["COMMAND_TAKEN_MASK"])
+                if resets == self.resets:  # else it was of two kinds
+                    return result
             await ClockCycles(self.clk, 20)
-        result = await held_result(self, registers)
-        await self.write(registers["COMMAND"], registers["COMMAND_TAKEN_MASK"])
-        return result
 
 
 Device = AxiDevice | WishboneDevice
