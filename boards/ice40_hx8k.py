@@ -12,7 +12,7 @@ BOARDS = [
         name="ice40-hx8k",
         device=ice40("hx8k", "ct256"),
         platform=ICE40HX8KBEVNPlatform,
-        clock=Clock(crystal="clk12", input_hz=12_000_000, hz=60_000_000, pll=Ice40Pll),
+        clock=Clock(crystal="clk12", input_hz=12_000_000, hz=72_000_000, pll=Ice40Pll),
         serial="USB, the second port",
         program="iceprog -S {bitstream}",
         counters=False,

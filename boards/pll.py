@@ -222,11 +222,11 @@ class XilinxMmcm:
 
     @classmethod
     def solve(cls, input_hz, output_hz):
-        """Exact settings with the oscillator as fast as speed grade 1 allows, in 600 to 1,200 MHz.
+        """Exact settings with a whole multiplier if there is one, and the oscillator up to 1,200 MHz.
 
         Raises ValueError when there are none.
         """
-        for eighths in reversed(range(16, 513)):
+        for eighths in sorted(range(16, 513), key=lambda n: (n % 8 > 0, -n)):
             multiplier = eighths / 8
             divider = input_hz * multiplier / output_hz
             if (

@@ -98,7 +98,8 @@ FLOWS: Mapping[str, Flow] = {
     ),
     "xilinx": Flow(
         synthesis="synth_xilinx -flatten",
-        netlists=(f"write_edif -pvector bra {TOP}.edif",),
+        # Yosys' own notes on submodules are no cells that the vendor's tool knows.
+        netlists=("delete t:$scopeinfo", f"write_edif -pvector bra {TOP}.edif"),
         reads_written=False,
         constraints=f"{TOP}.xdc",
         script=_VIVADO,

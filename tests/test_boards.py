@@ -110,8 +110,10 @@ def test_xilinx(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
         assert (folder / word).is_file()
     assert "-part xc7a35ticsg324-1L\n" in script
     netlist = (folder / figures["bitstream"]).read_text()
-    for cell in ("MMCME2_BASE", "BUFG", "LUT6", "FDRE"):
-        assert f"(cellRef {cell}" in netlist
+    cells = set(re.findall(r"\(cellRef (\S+)", netlist))
+    assert {"MMCME2_BASE", "BUFG", "LUT6", "FDRE", "IBUF"} < cells
+    # Yosys' names for cells of its own begin with a dollar and are renamed; the vendor's tool knows none of them.
+    assert not [cell for cell in cells if cell.startswith("id")]
     for port in re.findall(r'get_ports "(\S+)"', (folder / "top.xdc").read_text()):
         assert port in netlist
     used, available = figures["area"]["packed"]["LUTs"]
