@@ -46,9 +46,10 @@ FITS: Mapping[str, Mapping[str, float]] = {
         "layer": 500, "lane bit": 2, "shift bit": 1, "fire bit": 2, "code bit": 6, "tap": 4,
     },
 }  # fmt: skip
-# LUTs of the serial line, the host, the reset and what the estimate of the layers falls short of; share of a device
-# that place and route fills without losing speed.
+# LUTs of the serial line, the host, the reset and what the estimate of the layers falls short of; the host's buffer;
+# share of a device that place and route fills without losing speed.
 HOST_LUTS = 800
+HOST_BLOCKS = 1
 LOGIC_SHARE = 0.95
 COUNTER_LUTS = 450  # of a layer's activity counters
 NEVER = 1 << 20  # single-port RAMs of a layer whose weights are too many words for one
@@ -83,7 +84,8 @@ class Cost:
 
 def for_layers(device: Cost) -> Cost:
     """What of a whole device its layers may take, beside the serial line and the host."""
-    return replace(device, luts=round(LOGIC_SHARE * device.luts) - HOST_LUTS)
+    luts = round(LOGIC_SHARE * device.luts) - HOST_LUTS
+    return replace(device, luts=luts, blocks=device.blocks - HOST_BLOCKS)
 
 
 def block_bits(family: str) -> int:
