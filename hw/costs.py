@@ -48,7 +48,7 @@ FITS: Mapping[str, Mapping[str, float]] = {
 }  # fmt: skip
 # LUTs of the serial line, the host, the reset and what the estimate of the layers falls short of; the host's buffer;
 # share of a device that place and route fills without losing speed.
-HOST_LUTS = 800
+HOST_LUTS = 1600
 HOST_BLOCKS = 1
 LOGIC_SHARE = 0.95
 COUNTER_LUTS = 450  # of a layer's activity counters
