@@ -90,39 +90,46 @@ def _row(job: Job, claim: Claim, outcome: Outcome | ToolError) -> dict[str, Any]
         "folder": str(job.folder),
     }
     if isinstance(outcome, ToolError):
-        return row | {"good": False, "depth": None, "seconds": 0.0, "why": str(outcome)}
+        return row | {
+            "good": False,
+            "depth": None,
+            "seconds": 0.0,
+            "cpu_seconds": 0.0,
+            "why": str(outcome),
+        }
     good, why = outcome.holds, outcome.why
     if job.bug is not None:
         good, why = not good, why or f"nobody notices that {job.bug.what}"
-    return row | {"good": good, "depth": outcome.depth, "seconds": outcome.seconds, "why": why}
+    times = {"seconds": round(outcome.seconds, 2), "cpu_seconds": round(outcome.cpu, 2)}
+    return row | {"good": good, "depth": outcome.depth, "why": why} | times
 
 
 def _proofs(rows: Sequence[dict[str, Any]]) -> Table:
     table = Table(title=f"{sum(row['good'] for row in rows)} of {len(rows)} proven")
-    for column in ("component", "property", "engine", "clocks", "seconds"):
-        table.add_column(column, justify="right" if column in ("clocks", "seconds") else "left")
+    for column in ("component", "property", "engine", "clocks", "CPU s"):
+        table.add_column(column, justify="right" if column in ("clocks", "CPU s") else "left")
     for row in rows:
         table.add_row(
             f"{row['component']}, {row['instance']}",
             row["says"] if row["good"] else f"[red]not proven: {row['why']}",
             row["engine"],
             "all" if row["depth"] is None else str(row["depth"]),
-            f"{row['seconds']:.1f}",
+            f"{row['cpu_seconds']:.1f}",
         )
     return table
 
 
 def _bugs(rows: Sequence[dict[str, Any]]) -> Table:
     table = Table(title=f"{sum(row['good'] for row in rows)} of {len(rows)} bugs found")
-    for column in ("component", "bug", "found", "clocks", "seconds"):
-        table.add_column(column, justify="right" if column in ("clocks", "seconds") else "left")
+    for column in ("component", "bug", "found", "clocks", "CPU s"):
+        table.add_column(column, justify="right" if column in ("clocks", "CPU s") else "left")
     for row in rows:
         table.add_row(
             f"{row['component']}, {row['instance']}",
             row["bug"]["what"],
             "yes" if row["good"] else f"[red]no: {row['why']}",
             "-" if row["depth"] is None else str(row["depth"]),
-            f"{row['seconds']:.1f}",
+            f"{row['cpu_seconds']:.1f}",
         )
     return table
 

@@ -47,6 +47,10 @@ class Bench(Elaboratable):
         """The environment keeps `condition`."""
         self.m.d.comb += Assume(~Value.cast(when).any() | condition)
 
+    def never_reset(self):
+        """Only the power comes on; where a reset in the middle would cost more time than it is worth."""
+        self.given(~ResetSignal())
+
     def past(self, value, *, init=0):
         """`value` one clock ago; `init` after a reset."""
         value = Value.cast(value)

@@ -41,13 +41,15 @@ class Outcome:
     """Of one run.
 
     holds: the claim is true, as far as its engine looks; depth: clocks to the counterexample or to the goal, or those
-    that were looked at, or None where all are; why: one sentence where it does not hold; seconds: of wall time
+    that were looked at, or None where all are; why: one sentence where it does not hold; seconds: of wall time;
+    cpu: seconds of processor time
     """
 
     holds: bool
     depth: int | None
     why: str
     seconds: float
+    cpu: float
 
 
 def check(claim: Claim, folder: Path, *, traced: bool = True) -> Outcome:
@@ -56,7 +58,7 @@ def check(claim: Claim, folder: Path, *, traced: bool = True) -> Outcome:
     traced: look for the waveform of a counterexample, too, and say which line of the bench it breaks.
     Raises ToolError when a program is missing or fails.
     """
-    started = time.monotonic()
+    started, used = time.monotonic(), _used()
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     bench = claim.bench()
@@ -77,7 +79,13 @@ def check(claim: Claim, folder: Path, *, traced: bool = True) -> Outcome:
         netlist = json.loads((folder / "run" / "src" / "netlist.json").read_text(encoding="utf-8"))
         if path := path_between(netlist, bench.independent):
             holds, depth, why = False, 0, f"{path[0]} reaches {path[1]} without a register"
-    return Outcome(holds, depth, why, round(time.monotonic() - started, 2))
+    return Outcome(holds, depth, why, time.monotonic() - started, _used() - used)
+
+
+def _used() -> float:
+    """Seconds of processor time of this process and of those that it has started and that have ended."""
+    times = os.times()
+    return times.user + times.system + times.children_user + times.children_system
 
 
 def _last(pattern: str, log: str) -> int | None:

@@ -35,6 +35,7 @@ SOURCES = (
     "sim/*.cpp",
     "sw/network/*.py",
     "sw/folding.py",
+    "sw/frames.py",
     "sw/golden.py",
     "sw/rows.py",
     "sw/skips.py",

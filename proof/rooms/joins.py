@@ -175,18 +175,28 @@ POOL_BUGS = bugs(
     "hw.pool",
     ("Mux(stale, forward[n], read.data[n])", "read.data[n]", "a partial result is read too early"),
     ("(code > partial) | stage.first", "code > partial", "a block starts with the one before"),
-    ("[block_base.eq(0), sub_x.value.eq(0)]", "block_base.eq(0)", "a left-over column shifts all blocks"),
+    (
+        "[block_base.eq(0), sub_x.value.eq(0)]",
+        "block_base.eq(0)",
+        "a left-over column shifts all blocks",
+    ),
     ("move.eq(~self.o.valid | self.o.ready)", "move.eq(1)", "a code is lost"),
     ("(x.value < out_w * p_w)", "1", "left-over columns make a block"),
-)  # fmt: skip
+)
 SUM_BUGS = bugs(
     "hw.pool", ("value + Mux(stage.first, 0, partial)", "value", "only the last value counts")
 )
 BLOCK_BUGS = (
-    *bugs("hw.fork", ("self.i.valid & ~taken[n]", "self.i.valid & has.all()", "readers wait for each other")),
+    *bugs(
+        "hw.fork",
+        ("self.i.valid & ~taken[n]", "self.i.valid & has.all()", "readers wait for each other"),
+    ),
     *bugs("hw.queue", ("stored != words)", "stored + 2 < words)", "less room than promised")),
-    *bugs("sw.skips", ("depth = max(depth, _waiting(", "depth = max(depth, -2 + _waiting(", "a depth too small")),
-)  # fmt: skip
+    *bugs(
+        "sw.skips",
+        ("depth = max(depth, _waiting(", "depth = max(depth, -2 + _waiting(", "a depth too small"),
+    ),
+)
 
 CLAIMS = (
     Claim(

@@ -150,10 +150,14 @@ SCANNER_BUGS = bugs(
     ("has_event.eq(~last_event)", "has_event.eq(1)", "an event too many"),
     ("advance.eq(~self.o.valid | self.o.ready)", "advance.eq(1)", "a token is overwritten"),
     ("again.eq((lowest & ~taken).any())", "again.eq(0)", "weights are read twice"),
-    ("may_end = slots == g.minimum_pass - 1", "may_end = slots >= g.minimum_pass - 2", "a pass is too short"),
+    (
+        "may_end = slots == g.minimum_pass - 1",
+        "may_end = slots >= g.minimum_pass - 2",
+        "a pass is too short",
+    ),
     ("Mux(last, ends, last_event)", "Mux(last, closing, last_event)", "a pass without its end"),
     ("o.p.end.eq(closing)", "o.p.end.eq(last)", "a pass ends with its last word's first event"),
-)  # fmt: skip
+)
 LANES_BUGS = bugs(
     "hw.lanes",
     ("move.eq(~hand_over | free)", "move.eq(1)", "a group is overwritten on its way out"),

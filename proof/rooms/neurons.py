@@ -147,16 +147,24 @@ SAYS = "each sum once, in order, with the constants of its channel; stream rules
 NEURON_BUGS = (
     *bugs(
         "hw.neuron",
-        ("Mux(fits, code | 1 << exponent, code)", "code | fits << 0", "a bit is set in a wrong place"),
+        (
+            "Mux(fits, code | 1 << exponent, code)",
+            "code | fits << 0",
+            "a bit is set in a wrong place",
+        ),
         ("<= neuron.levels)", "<= neuron.levels + 1)", "one level too many"),
         ("remainder >= 0", "remainder > 0", "a threshold just reached does not count"),
         ("move.eq(~self.o.valid | self.o.ready), self.i", "move.eq(1), self.i", "a spike is lost"),
     ),
     *bugs(
         "hw.potential",
-        ("Mux(channel == self.channel_beats - 1, 0, channel + 1)", "0", "every channel's bias is the first's"),
+        (
+            "Mux(channel == self.channel_beats - 1, 0, channel + 1)",
+            "0",
+            "every channel's bias is the first's",
+        ),
     ),
-)  # fmt: skip
+)
 MEMORY_BUGS = bugs(
     "hw.potential",
     ("waiting_valid.eq(accept)", "waiting_valid.eq(self.i.valid)", "a sum twice"),
@@ -183,8 +191,12 @@ READOUT_BUGS = bugs(
 CURRENT_BUGS = bugs(
     "hw.currents",
     ("beat.ready.eq(self.o.ready)", "beat.ready.eq(1)", "a current is lost"),
-    ("self.o.valid.eq(beat.valid)", "self.o.valid.eq(beat.valid & self.o.ready)", "valid waits for ready"),
-)  # fmt: skip
+    (
+        "self.o.valid.eq(beat.valid)",
+        "self.o.valid.eq(beat.valid & self.o.ready)",
+        "valid waits for ready",
+    ),
+)
 
 CLAIMS = (
     Claim(

@@ -43,12 +43,20 @@ def packer(channels, word, beat=1):
 SAYS = "each word of a pixel once, in order, numbered, with its mark if empty or last; stream rules"
 PACKER_BUGS = bugs(
     "hw.packer",
-    ("self.o.p.filled.eq(merged", "self.o.p.filled.eq(codes", "a word with one spike counts as empty"),
+    (
+        "self.o.p.filled.eq(merged",
+        "self.o.p.filled.eq(codes",
+        "a word with one spike counts as empty",
+    ),
     ("full = last | (slot", "full = (slot", "the rest of a pixel stays behind"),
-    ("self.i.ready.eq(~self.o.valid | self.o.ready)", "self.i.ready.eq(1)", "a word is overwritten"),
+    (
+        "self.i.ready.eq(~self.o.valid | self.o.ready)",
+        "self.i.ready.eq(1)",
+        "a word is overwritten",
+    ),
     ("Mux(last, 0, index + 1)", "index + 1", "words are not numbered anew"),
     ("Mux(full, 0, merged.as_value())", "merged.as_value()", "codes of the word before"),
-)  # fmt: skip
+)
 
 CLAIMS = tuple(
     Claim(
