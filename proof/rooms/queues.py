@@ -100,7 +100,7 @@ CLAIMS = (
             bench=lambda depth=depth: queue(depth),
             bugs=MEMORY_BUGS if depth == 4 else (),
         )
-        for depth in (3, 4, 5, 8)
+        for depth in (3, 4, 5)
     ),
     *(
         Claim(
