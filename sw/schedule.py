@@ -270,7 +270,9 @@ class Schedule:
 
         work: `SharedTrace.work`; depth: words of the buffer; beats: of the weight stream for a word, of every step
         """
-        latency = STEP_LATENCY + self.sharing.minimum_pass + self.value_width
+        firing = self.sharing.minimum_pass
+        latency = STEP_LATENCY + firing + self.value_width
+        latency -= max(0, self.turn - firing)  # after the last pass nobody waits for potentials
         ends, queue = (
             [],
             deque[tuple[int, float]](),
