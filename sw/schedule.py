@@ -270,9 +270,7 @@ class Schedule:
 
         work: `SharedTrace.work`; depth: words of the buffer; beats: of the weight stream for a word, of every step
         """
-        firing = self.sharing.minimum_pass
-        latency = STEP_LATENCY + firing + self.value_width
-        latency -= max(0, self.turn - firing)  # after the last pass nobody waits for potentials
+        latency = STEP_LATENCY + self.sharing.minimum_pass + self.value_width
         ends, queue = (
             [],
             deque[tuple[int, float]](),
