@@ -11,13 +11,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from amaranth.back import verilog
 from amaranth.hdl import Shape
 from amaranth.lib import data, wiring
 
-from sw.files import write_json, write_text
+from sw.files import write_bytes, write_json, write_text
 from sw.folding import Folding, check_foldings, sent_codes
 from sw.network import Network, NetworkError, load
 
@@ -96,13 +97,20 @@ def generate(
 
 
 def write_design(
-    directory: Path, top: str, text: str, manifest: dict[str, Any], target: Macros | None
+    directory: Path,
+    top: str,
+    text: str,
+    manifest: dict[str, Any],
+    target: Macros | None = None,
+    others: Mapping[str, bytes] = MappingProxyType({}),
 ) -> None:
-    """The files of one design: Verilog, what its macros hold, and last its manifest."""
+    """The files of one design: Verilog, what its macros hold, others by name, and last its manifest."""
     directory.mkdir(parents=True, exist_ok=True)
     write_text(directory / f"{top}.v", text)
     if target is not None:
         target.write(directory)
+    for name, content in others.items():
+        write_bytes(directory / name, content)
     write_json(directory / f"{top}.json", manifest)
 
 

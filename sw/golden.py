@@ -17,6 +17,7 @@ from sw.folding import COUNTERS, Folding, beat_codes, check_foldings, is_flat, p
 from sw.frames import frames_of
 from sw.network import INPUT, Coding, Layer, Network
 from sw.skips import QUEUE, skip_depths
+from sw.terms import Term
 
 
 @dataclass(frozen=True)
@@ -117,7 +118,7 @@ def window_events(
         assert read is not None
         coding = network.codings[index]
         events = _events(coding, torch.from_numpy(read), multiply=index in multiply)
-        found.append(_window_sums(layer, events).numpy())
+        found.append(window_sums(layer, events).numpy())
     return tuple(found)
 
 
@@ -280,15 +281,15 @@ def _count_synapses(
     channels = network.shapes[index + 1][0]
     groups = folding.group_count(channels)
     coding = network.codings[index]
-    events = _window_sums(layer, _events(coding, codes, multiply=folding.multiply))
+    events = window_sums(layer, _events(coding, codes, multiply=folding.multiply))
     words = _word_counts(network, index, codes, folding.word_codes)
     counts["clocks"] = groups * events.clamp(min=folding.minimum_pass).flatten(1).sum(1)
     counts["accumulations"] = groups * events.flatten(1).sum(1)
-    spikes = _window_sums(layer, (codes != 0).sum(2))  # the events of one code share a read
+    spikes = window_sums(layer, (codes != 0).sum(2))  # the events of one code share a read
     counts["weight_reads"] = groups * spikes.flatten(1).sum(1)
     counts["synaptic_operations"] = channels * events.flatten(1).sum(1)
     counts["spike_writes"] = words.flatten(1).sum(1)
-    counts["spike_reads"] = groups * _window_sums(layer, words).flatten(1).sum(1)
+    counts["spike_reads"] = groups * window_sums(layer, words).flatten(1).sum(1)
 
 
 def _events(coding: Coding, codes: Tensor, *, multiply: bool = False) -> Tensor:
@@ -307,13 +308,13 @@ def _word_counts(network: Network, index: int, codes: Tensor, word_codes: int) -
     return fired.unflatten(-1, (-1, word_codes)).any(-1).sum(-1)
 
 
-def _window_sums(layer: Layer, counts: Tensor) -> Tensor:
+def window_sums(window: Layer | Term, counts: Tensor) -> Tensor:
     """Sum of a per-pixel count over the window of every output position, int64, (batch, step, height, width)."""
-    if layer.kind == "dense":
+    if isinstance(window, Layer) and window.kind == "dense":  # its map may be stored as one pixel
         return counts.flatten(2).sum(2)[:, :, None, None]
-    size = [k * a for k, a in zip(layer.kernel, layer.average, strict=True)]
-    stride = [s * a for s, a in zip(layer.stride, layer.average, strict=True)]
-    padding = [p * a for p, a in zip(layer.padding, layer.average, strict=True)]
+    size = [k * a for k, a in zip(window.kernel, window.average, strict=True)]
+    stride = [s * a for s, a in zip(window.stride, window.average, strict=True)]
+    padding = [p * a for p, a in zip(window.padding, window.average, strict=True)]
     kernel = torch.ones(1, 1, *size, dtype=torch.float64)
     sums = F.conv2d(counts.flatten(0, 1)[:, None].double(), kernel, stride=stride, padding=padding)
     return sums[:, 0].to(torch.int64).unflatten(0, counts.shape[:2])

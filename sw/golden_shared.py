@@ -14,7 +14,8 @@ from torch.nn import functional as F
 from sw import golden
 from sw.frames import frames_of
 from sw.network import INPUT, Coding
-from sw.schedule import COUNTERS, Schedule, Step, Term
+from sw.schedule import COUNTERS, Schedule, Step
+from sw.terms import Term
 
 
 @dataclass(frozen=True)
@@ -25,7 +26,8 @@ class SharedTrace:
         scores: int64 (batch, class); classes: int64 (batch,)
         fired: uint8 (batch, values): what the fire units send in an image, in order; absent channels are silent
         counters: for every step one int64 array of shape (batch,) for every name in `sw.schedule.COUNTERS`
-        work: int64 (batch, step): slots, or clocks of reading in passes that read longer; without waiting for weights
+        work: int64 (batch, step): slots, or clocks of reading, or of waiting for a potential, in passes where that
+            takes longer; without waiting for weights
     """
 
     scores: np.ndarray
@@ -40,18 +42,19 @@ def run(schedule: Schedule, images: np.ndarray) -> SharedTrace:
     network = schedule.network
     frames = frames_of(network, images)
     trace = golden.run(network, frames)
-    maps = {INPUT: _values(network.input_coding, frames[:, 0])}
+    maps = {INPUT: _values(network.input_coding, frames)}
     fired, counters, work = [np.zeros((len(frames), 0), np.uint8)], [], []
     for step in schedule.steps:
-        codes = trace.layers[step.layer].codes
         spikes = torch.zeros(len(frames), dtype=torch.int64)
-        if codes is not None:
-            assert step.coding is not None
-            values = _values(step.coding, codes[:, 0])[:, :, : step.map[0] * step.pool[0]]
-            values = values[:, :, :, : step.map[1] * step.pool[1]]
+        if step.coding is not None:
+            codes = frames if step.layer == INPUT else trace.layers[step.layer].codes
+            assert codes is not None
+            height, width = (n * p for n, p in zip(step.map, step.pool, strict=True))
+            values = _values(step.coding, codes)[..., :height, :width]
             fired.append(_in_order(schedule, step, values))
             spikes = (values != 0).flatten(1).sum(1)
-            maps[step.stored] = F.max_pool2d(values.float(), step.pool).to(torch.int64)
+            pooled = F.max_pool2d(values.flatten(0, 1).float(), step.pool).to(torch.int64)
+            maps[step.stored] = pooled.unflatten(0, values.shape[:2])
         counts, clocks = _count(schedule, step, maps, spikes)
         counters.append(counts)
         work.append(clocks)
@@ -70,12 +73,62 @@ def _values(coding: Coding, codes: np.ndarray) -> Tensor:
 
 
 def _in_order(schedule: Schedule, step: Step, values: Tensor) -> np.ndarray:
-    """Values (batch, C, H, W) in the order of firing: group, pooled row and column, place in the block, channel."""
+    """Values (batch, timestep, C, H, W) in the order of firing: group, pooled row and column, timestep, place in the
+    block, channel."""
     lanes, (p_h, p_w) = schedule.sharing.lanes, step.pool
-    channels = schedule.groups(step) * lanes
-    padded = F.pad(values, (0, 0, 0, 0, 0, channels - step.channels))
-    blocks = padded.unflatten(3, (-1, p_w)).unflatten(2, (-1, p_h)).unflatten(1, (-1, lanes))
-    return blocks.permute(0, 1, 3, 5, 4, 6, 2).flatten(1).to(torch.uint8).numpy()
+    absent = schedule.groups(step) * lanes - step.channels
+    padded = F.pad(values, (0, 0, 0, 0, 0, absent))
+    blocks = padded.unflatten(4, (-1, p_w)).unflatten(3, (-1, p_h)).unflatten(2, (-1, lanes))
+    return blocks.permute(0, 2, 4, 6, 1, 5, 7, 3).flatten(1).to(torch.uint8).numpy()
+
+
+@dataclass(frozen=True)
+class _Window:
+    """What one term brings to every pass: int64 (batch, timestep, group, H, W), 1 where all groups or images are alike.
+
+    events: shift-and-adds; reads: of words of weights; words: of values, read; clocks: of reading them
+    """
+
+    events: Tensor
+    reads: Tensor
+    words: Tensor
+    clocks: Tensor
+
+
+def _window(schedule: Schedule, step: Step, term: Term, values: Tensor) -> _Window:
+    """Of a stored map with `values` (batch, timestep, C, H, W)."""
+    width, lanes = schedule.value_width, schedule.sharing.lanes
+    planes = schedule.planes if term.source == INPUT else 1
+    pieces = torch.stack([(values >> (width * n)) & ((1 << width) - 1) for n in range(planes)])
+    bits = torch.stack([(values >> n) & 1 for n in range(width * planes)])
+    height, breadth = (n * p for n, p in zip(step.map, step.pool, strict=True))
+
+    def by_group(codes: Tensor) -> Tensor:
+        """Sums over the channels that a group reads, and over its windows."""
+        c, h, w = term.shape
+        codes = codes.reshape(*codes.shape[:2], c, h, w)
+        if term.diagonal:
+            codes = F.pad(codes, (0, 0, 0, 0, 0, -c % lanes)).unflatten(2, (-1, lanes)).sum(3)
+        else:
+            codes = codes.sum(2, keepdim=True)
+        sums = golden.window_sums(term, codes.flatten(1, 2)).unflatten(1, codes.shape[1:3])
+        return sums[..., :height, :breadth]
+
+    inside = golden.window_sums(term, torch.ones(1, 1, *term.shape[1:], dtype=torch.int64))
+    inside = inside[:, :, None, :height, :breadth]
+    words = schedule.words(term.source, term.shape[0])
+    in_group = [words]
+    if term.diagonal:
+        most = lanes // schedule.sharing.word_codes
+        in_group = [min(most, words - at) for at in range(0, words, most)]
+    read = torch.tensor(in_group)[:, None, None]
+    taps = term.kernel[0] * term.kernel[1] * term.average[0] * term.average[1]
+    return _Window(
+        events=by_group(bits.sum(0)),
+        reads=by_group((pieces != 0).sum(0)),
+        words=inside * read,
+        clocks=taps + inside * (read - 1),
+    )
 
 
 def _count(
@@ -83,47 +136,35 @@ def _count(
 ) -> tuple[dict[str, np.ndarray], np.ndarray]:
     """Every counter of one step, and its work, int64 (batch,).
 
-    `maps`: stored values (batch, C, H, W); `fired`: spikes an image.
+    `maps`: stored values (batch, timestep, C, H, W); `fired`: spikes an image.
     """
-    sharing, groups = schedule.sharing, schedule.groups(step)
-    events, pieces, reading, words = [], [], [], 0
-    for term in step.terms:
-        x = maps[term.source]
-        width = schedule.value_width
-        planes = schedule.planes if term.source == INPUT else 1
-        split = torch.stack([(x >> (width * n)) & ((1 << width) - 1) for n in range(planes)])
-        bits = torch.stack([(x >> n) & 1 for n in range(width * planes)])
-        c, h, w = term.shape
-        x = x.reshape(len(x), c, h, w)
-        events.append(_window_sums(step, term, bits.sum(0).reshape(x.shape).sum(1)))
-        pieces.append(_window_sums(step, term, (split != 0).sum(0).reshape(x.shape).sum(1)))
-        inside = _window_sums(step, term, torch.ones(1, h, w, dtype=torch.int64))
-        words += int(inside.sum()) * schedule.words(term.source, c)
-        taps = term.kernel[0] * term.kernel[1] * term.average[0] * term.average[1]
-        reading.append(taps + inside * (schedule.words(term.source, c) - 1))
-    total = torch.stack(events).sum(0)
-    slots = total.clamp(min=sharing.minimum_pass)
-    work = groups * torch.maximum(slots, torch.stack(reading).sum(0)).flatten(1).sum(1)
-    blocks = step.map[0] * step.map[1]
+    sharing, batch = schedule.sharing, len(fired)
+    everything = (batch, step.timesteps, schedule.groups(step), *np.multiply(step.map, step.pool))
+    windows = [_window(schedule, step, term, maps[term.source]) for term in step.terms]
+
+    def total(parts: list[Tensor]) -> Tensor:
+        """Sum of the terms' parts in every pass."""
+        return torch.stack([part.expand(everything) for part in parts]).sum(0)
+
+    events = total([window.events for window in windows])
+    slots = events.clamp(min=sharing.minimum_pass)
+    reading = total([window.clocks for window in windows])
+    turn = -(-schedule.turn // (step.pool[0] * step.pool[1]))  # a block's positions share it
+    clocks = torch.maximum(slots, reading).clamp(min=turn)
+    # A diagonal term adds to one channel, others to all.
+    operations = [
+        window.events.flatten(1).sum(1) * (1 if term.diagonal else step.channels)
+        for term, window in zip(step.terms, windows, strict=True)
+    ]
+    blocks = step.map[0] * step.map[1] * step.timesteps
     stored = blocks * schedule.words(step.stored, step.channels) if step.coding else 0
     counts = {
-        "clocks": groups * slots.flatten(1).sum(1),
-        "accumulations": groups * total.flatten(1).sum(1),
-        "synaptic_operations": step.channels * total.flatten(1).sum(1),
-        "weight_reads": groups * torch.stack(pieces).sum(0).flatten(1).sum(1),
-        "spike_reads": torch.full_like(fired, groups * words),
+        "clocks": slots.flatten(1).sum(1),
+        "accumulations": events.flatten(1).sum(1),
+        "synaptic_operations": torch.stack(operations).sum(0),
+        "weight_reads": total([window.reads for window in windows]).flatten(1).sum(1),
+        "spike_reads": total([window.words for window in windows]).flatten(1).sum(1),
         "spike_writes": torch.full_like(fired, stored),
         "output_spikes": fired,
     }
-    return {name: counts[name].numpy() for name in COUNTERS}, work.numpy()
-
-
-def _window_sums(step: Step, term: Term, counts: Tensor) -> Tensor:
-    """Sum of a per-pixel count (batch, H, W) over the window of every output position that is computed."""
-    size = [k * a for k, a in zip(term.kernel, term.average, strict=True)]
-    stride = [s * a for s, a in zip(term.stride, term.average, strict=True)]
-    padding = [p * a for p, a in zip(term.padding, term.average, strict=True)]
-    kernel = torch.ones(1, 1, *size, dtype=torch.float64)
-    sums = F.conv2d(counts[:, None].double(), kernel, stride=stride, padding=padding)[:, 0]
-    height, width = (n * p for n, p in zip(step.map, step.pool, strict=True))
-    return sums[:, :height, :width].to(torch.int64)
+    return {name: counts[name].numpy() for name in COUNTERS}, clocks.flatten(1).sum(1).numpy()

@@ -1,9 +1,13 @@
 """What one engine shared by all layers does for a network, step after step.
 
 The contract between sw and hw for the shared engine, as `sw.folding` is for the pipeline.  A `Step` computes one layer:
-for every group of P output channels, for every output position, it accumulates the windows of its terms, fires and
-stores.  A max pooling that follows is part of the step: the positions of a pooled block come one after another, and
-only their largest code is stored; rows and columns that the pooling drops are not computed at all.
+for every group of P output channels, for every output position, at every timestep, it accumulates the windows of its
+terms, fires and stores.  All timesteps of one layer are done before the next layer begins, and those of one position
+one after another: a potential lives only that long, and every weight comes in once an image, whatever T is.
+
+A max pooling that follows is part of the step: the positions of a pooled block come one after another, and only their
+largest code is stored; rows and columns that the pooling drops are not computed at all.  Joins and pools of their own
+are steps like others, see `sw.terms`; a sum of spikes fires at the threshold 1.
 
 Values, not codes, lie in the memory of maps: E bits a value, L values a word, a pixel in successive words.  An input
 value of more than E bits lies in pieces of E bits, all pieces of a channel in the same word.
@@ -11,17 +15,21 @@ value of more than E bits lies in pieces of E bits, all pieces of a channel in t
 
 from collections import deque
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
 
 from sw.folding import is_flat
-from sw.network import INPUT, Coding, Network, NetworkError
+from sw.network import INPUT, Coding, Network, NetworkError, Neuron
+from sw.terms import Term, sum_of
 
 # Clocks from the start of a step to its first slot, and from its last slot to the next start, besides those in which
 # the last pass is fired.
 STEP_LATENCY = 20
+
+# Clocks until a potential is back, besides one for every exponent.
+POTENTIAL_LATENCY = 3
 
 # Counters of the shared engine, for every step; what each counts is said in `sw.folding`.
 COUNTERS = (
@@ -79,36 +87,16 @@ class Sharing:
 
 
 @dataclass(frozen=True, eq=False)
-class Term:
-    """One window that a step accumulates.
-
-    Members
-        source: layer whose stored map is read, or INPUT; shape: of that map, (C, H, W)
-        weights: int8, (C_out, C, k_h, k_w); stride, padding, average: as in `Layer`
-    """
-
-    source: int
-    shape: tuple[int, int, int]
-    weights: np.ndarray
-    stride: tuple[int, int] = (1, 1)
-    padding: tuple[int, int] = (0, 0)
-    average: tuple[int, int] = (1, 1)
-
-    @property
-    def kernel(self) -> tuple[int, int]:
-        return int(self.weights.shape[2]), int(self.weights.shape[3])
-
-
-@dataclass(frozen=True, eq=False)
 class Step:
     """One layer on the shared engine.
 
     Members
         layer: whose codes, or scores, are computed; stored: whose output is kept, `layer` or its last max pooling
         terms: windows of every output position; weight_width: bits of their weights
-        channels: C_out; map: (H, W) of what is stored; pool: (p_h, p_w), (1, 1) without pooling
+        channels: C_out; map: (H, W) of what is stored; pool: (p_h, p_w), (1, 1) without pooling; timesteps: T
         bias: int64 (C_out,), one less where the boundary is open; threshold: int64 (C_out,), None for scores
         coding: of the codes that are fired, None for scores
+        neuron: whose potential lasts to the next timestep; None for scores, which add up, and for sums of spikes
         accumulator_width, potential_width: bits
     """
 
@@ -119,16 +107,23 @@ class Step:
     channels: int
     map: tuple[int, int]
     pool: tuple[int, int]
+    timesteps: int
     bias: np.ndarray
     threshold: np.ndarray | None
     coding: Coding | None
+    neuron: Neuron | None
     accumulator_width: int
     potential_width: int
 
     @property
     def passes(self) -> int:
-        """Output positions, and so passes of every group."""
-        return self.map[0] * self.map[1] * self.pool[0] * self.pool[1]
+        """Passes of every group: output positions at every timestep."""
+        return self.map[0] * self.map[1] * self.pool[0] * self.pool[1] * self.timesteps
+
+    @property
+    def carries(self) -> bool:
+        """Potentials, or scores, last from one timestep to the next."""
+        return self.timesteps > 1 and (self.neuron is not None or self.coding is None)
 
 
 @dataclass(frozen=True, eq=False)
@@ -139,15 +134,6 @@ class Schedule:
     sharing: Sharing
 
     def __post_init__(self) -> None:
-        if self.network.timesteps != 1:
-            raise NetworkError(
-                "the shared engine keeps no potentials and runs networks of one timestep, not of "
-                f"{self.network.timesteps}; generate the pipeline of all layers"
-            )
-        if not self.network.is_chain:
-            raise NetworkError(
-                "the shared engine runs chains of layers, not joins, sum pools and forks; generate the pipeline"
-            )
         if self.planes > self.sharing.word_codes:
             raise NetworkError(
                 f"words of {self.sharing.word_codes} codes cannot hold an input value in {self.planes} pieces; "
@@ -156,8 +142,8 @@ class Schedule:
 
     @cached_property
     def flat_input(self) -> bool:
-        """The input is one pixel of C * H * W channels, because the layer that reads it is a flat dense one."""
-        return is_flat(self.network.layers[0])
+        """The input is one pixel of C * H * W channels, because only flat dense layers read it."""
+        return all(is_flat(self.network.layers[index]) for index in self.network.readers(INPUT))
 
     @cached_property
     def input_shape(self) -> tuple[int, int, int]:
@@ -166,56 +152,65 @@ class Schedule:
 
     @cached_property
     def steps(self) -> tuple[Step, ...]:
-        network, steps = self.network, []
-        index, source = 0, INPUT
-        while index < len(network.layers):
-            layer = network.layers[index]
-            if layer.weights is None or layer.bias is None:
-                raise NetworkError(
-                    f"layer {index}: the shared engine pools what it has fired; the network must not begin with a "
-                    f"{layer.kind} layer"
-                )
-            stored, pool = index, (1, 1)
-            for behind in network.layers[index + 1 :]:
-                if behind.kind != "maxpool":
-                    break
-                stored += 1
-                pool = (pool[0] * behind.pool[0], pool[1] * behind.pool[1])
-            weights, shape = layer.weights, network.shapes[index]
-            if source == INPUT and self.flat_input:
-                shape = self.input_shape
-                weights = weights.transpose(0, 2, 3, 1).reshape(len(weights), -1, 1, 1)
-            is_open = layer.neuron is not None and layer.neuron.boundary == "open"
-            steps.append(
-                Step(
-                    layer=index,
-                    stored=stored,
-                    terms=(
-                        Term(source, shape, weights, layer.stride, layer.padding, layer.average),
-                    ),
-                    weight_width=layer.weight_width,
-                    channels=len(weights),
-                    map=network.shapes[stored + 1][1:],
-                    pool=pool,
-                    bias=layer.bias - is_open,
-                    threshold=layer.threshold,
-                    coding=None if layer.neuron is None else layer.neuron.coding,
-                    accumulator_width=network.bounds(index).accumulator_width,
-                    potential_width=network.firing_width(index),
-                )
-            )
-            source, index = stored, stored + 1
+        network, steps, done = self.network, [], set()
+        for index, layer in enumerate(network.layers):
+            readout = network.is_readout(index)
+            if index in done or (network.sent(index) is None and not readout):
+                continue  # stored with the map before it, or a current, which its readers add up
+            computed, stored, pool = index, index, (1, 1)
+            if layer.kind == "maxpool":  # of a map that others read, too: fired again
+                (computed,), pool = network.sources(index), layer.pool
+            while [network.layers[reader].kind for reader in network.readers(stored)] == [
+                "maxpool"
+            ]:
+                (stored,) = network.readers(stored)
+                done.add(stored)
+                more = network.layers[stored].pool
+                pool = (pool[0] * more[0], pool[1] * more[1])
+            steps.append(self._step(index, computed, stored, pool))
         return tuple(steps)
+
+    def _step(self, index: int, computed: int, stored: int, pool: tuple[int, int]) -> Step:
+        """What layer `index` adds up becomes the codes of layer `computed`; `stored` is kept."""
+        network, layer = self.network, self.network.layers[index]
+        coding = None if network.is_readout(index) else network.sent(computed)
+        channels, total = network.shapes[index + 1][0], sum_of(network, index)
+        bias, threshold, width = total.bias, layer.threshold, network.firing_width(index)
+        if layer.neuron is None and coding is not None:  # a sum of spikes fires itself
+            threshold, width = np.ones(channels, np.int64), coding.max_value.bit_length() + 1
+        elif layer.neuron is not None and layer.neuron.boundary == "open":
+            bias = bias - 1
+        return Step(
+            layer=computed,
+            stored=stored,
+            terms=tuple(map(self._placed, total.terms)),
+            weight_width=total.weight_width,
+            channels=channels,
+            map=network.shapes[stored + 1][1:],
+            pool=pool,
+            timesteps=network.timesteps,
+            bias=bias,
+            threshold=threshold,
+            coding=coding,
+            neuron=layer.neuron,
+            accumulator_width=total.accumulator_width,
+            potential_width=width,
+        )
+
+    def _placed(self, term: Term) -> Term:
+        """The same term on the map as it is stored."""
+        if term.source != INPUT or not self.flat_input:
+            return term
+        weights = term.weights.transpose(0, 2, 3, 1).reshape(len(term.weights), -1, 1, 1)
+        return replace(term, shape=self.input_shape, weights=weights)
 
     # ------------------------------------------------------------------------------------------- words of values
 
     @cached_property
     def value_width(self) -> int:
         """E, bits of a stored value: those of the largest value that a layer fires."""
-        fired = [
-            layer.neuron.coding for layer in self.network.layers if layer.neuron is not None
-        ] or [self.network.input_coding]
-        return max(coding.max_value.bit_length() for coding in fired)
+        fired = [step.coding for step in self.steps if step.coding is not None]
+        return max(coding.max_value.bit_length() for coding in fired or [self.network.input_coding])
 
     @property
     def planes(self) -> int:
@@ -240,15 +235,28 @@ class Schedule:
     def groups(self, step: Step) -> int:
         return -(-step.channels // self.sharing.lanes)
 
+    def group_words(self, term: Term) -> int:
+        """Words of a pixel that one group reads: all, or of a diagonal term those of its own channels."""
+        words = self.words(term.source, term.shape[0])
+        return min(words, self.sharing.lanes // self.sharing.word_codes) if term.diagonal else words
+
+    def numbers(self, step: Step) -> list[int]:
+        """Number of the first word of every term within the window, and at last the number of all.
+
+        A word has `word_rows` rows of weights; what follows the input begins with a row that word_codes divides.
+        """
+        found = [0]
+        for n, term in enumerate(step.terms):
+            words = term.kernel[0] * term.kernel[1] * self.group_words(term)
+            found.append(found[-1] + words)
+            last_of_input = term.source == INPUT and n + 1 < len(step.terms)
+            if last_of_input and step.terms[n + 1].source != INPUT:
+                found[-1] = -(-found[-1] * self.input_codes // self.sharing.word_codes)
+        return found
+
     def rows(self, step: Step) -> int:
         """Words of P weights that one group needs."""
-        return sum(
-            term.kernel[0]
-            * term.kernel[1]
-            * self.words(term.source, term.shape[0])
-            * self.word_rows(term.source)
-            for term in step.terms
-        )
+        return self.numbers(step)[-1] * self.word_rows(step.terms[-1].source)
 
     @property
     def largest_group(self) -> int:
@@ -262,6 +270,11 @@ class Schedule:
 
     # ---------------------------------------------------------------------------------------------------- clocks
 
+    @property
+    def turn(self) -> int:
+        """Clocks until a potential is back for the next timestep, or 0 without one."""
+        return self.value_width + POTENTIAL_LATENCY if self.network.timesteps > 1 else 0
+
     def forecast(self, work: np.ndarray, *, depth: int, beats: Sequence[int]) -> np.ndarray:
         """The clock at which each image of a batch ends, images back to back; int64 (batch,).
 
@@ -270,7 +283,9 @@ class Schedule:
 
         work: `SharedTrace.work`; depth: words of the buffer; beats: of the weight stream for a word, of every step
         """
-        latency = STEP_LATENCY + self.sharing.minimum_pass + self.value_width
+        firing = self.sharing.minimum_pass
+        latency = STEP_LATENCY + firing + self.value_width
+        latency -= max(0, self.turn - firing)  # after the last pass nobody waits for potentials
         ends, queue = (
             [],
             deque[tuple[int, float]](),

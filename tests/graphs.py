@@ -233,3 +233,14 @@ def mixed(timesteps: int = 1) -> Network:
     for block in (sew, spiking, strided, membrane):
         x = block(b, x)
     return b.finish(b.pool(x, "sumpool"))
+
+
+def entangled(timesteps: int = 1) -> Network:
+    """The input beside what reads it, a pool beside another reader of its map, and blocks behind each other."""
+    b = Builder(7, timesteps=timesteps)
+    b.coding, b.shapes[INPUT] = Coding(kind="multi-level", levels=3), (3, 6, 6)
+    x = b.join(b.conv(INPUT, 3), INPUT, scaled=(INPUT,))
+    x = b.join(b.pool(x, "maxpool"), b.pool(INPUT, "maxpool"), b.conv(x, 3, stride=2))
+    for block in (sew, spiking, strided, barrier, membrane, dense_block):
+        x = block(b, x)
+    return b.finish(x)

@@ -19,6 +19,7 @@ CONTRACT = (
     "sw.stages",
     "sw.skips",
     "sw.schedule",
+    "sw.terms",
     "sw.files",
     "sw.frames",
 )

@@ -157,14 +157,6 @@ def test_refuses_a_program(change, message):
     ("name", "options", "message"),
     [
         (
-            "temporal",
-            {},
-            (
-                "the shared engine keeps no potentials and runs networks of one timestep, not of 3; generate the "
-                "pipeline of all layers"
-            ),
-        ),
-        (
             "one-channel",
             {"lanes": 4, "word_codes": 4},
             "words of 4 codes cannot hold an input value in 8 pieces; use more lanes",

@@ -6,6 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+import graphs
 import support
 from hw.shared import generate
 from hw.shared.program import Program
@@ -18,17 +19,27 @@ from sw.synthetic import make_perceptron
 pytestmark = pytest.mark.cosim
 
 
-def test_equals_golden_in_the_predicted_time():
-    """Random images under mostly pauses, and as many as fast as it goes; weights in narrow beats hold the lanes up."""
-    network, _ = support.configuration("pooled")
-    sharing = Sharing(lanes=8, fire_units=2, word_codes=8)
-    program = Program.of(Schedule(network, sharing), stream_width=8)
-    frames = support.images(np.random.default_rng(1), network, 12)
+CASES = {
+    # A group of channels has fewer lanes than channels, and weights in narrow beats hold the lanes up.
+    "groups": (graphs.entangled(1), Sharing(lanes=4, fire_units=2, word_codes=2), 8),
+    # Potentials are waited for.
+    "timesteps": (graphs.entangled(2), Sharing(lanes=8, fire_units=4, word_codes=8), 64),
+}
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_equals_golden_in_the_predicted_time(name):
+    """Random images under mostly pauses, and as many as fast as it goes."""
+    network, sharing, stream_width = CASES[name]
+    program = Program.of(Schedule(network, sharing), stream_width=stream_width)
+    frames = support.images(np.random.default_rng(1), network, 8)
     device = shared.build(program)
     shared.run_images(device, program, frames, seed=7, pause=0.7)
     outcome = shared.run_images(device, program, frames)
     predicted = program.schedule.forecast(
-        outcome.work, depth=program.weight_depth, beats=[program.beats(8)] * len(program.steps)
+        outcome.work,
+        depth=program.weight_depth,
+        beats=[program.beats(step.weight_width) for step in program.steps],
     )
     elapsed = outcome.ended[-1] - outcome.ended[0]
     assert elapsed == pytest.approx(predicted[-1] - predicted[0], rel=0.02)

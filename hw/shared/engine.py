@@ -79,9 +79,8 @@ class Engine(wiring.Component):
             writer.record.eq(record),
             buffer.rows.eq(record.rows),
             buffer.pass_last.eq(record.pass_last),
-            bias.pass_last.eq(record.pass_last),
-            fire.limit.eq(record.limit),
-            fire.one_hot.eq(record.one_hot),
+            bias.record.eq(record),
+            fire.record.eq(record),
             readout.group_last.eq(record.group_last),
         ]
 
@@ -106,6 +105,15 @@ class Engine(wiring.Component):
             readout.i.valid.eq(bias.o.valid & record.scores),
             bias.o.ready.eq(Mux(record.scores, readout.i.ready, fire.i.ready)),
         ]
+        if program.carries:  # scores are not reset
+            m.d.comb += [
+                bias.v_write.eq(
+                    Mux(record.scores, bias.o.valid & bias.o.ready, fire.o.valid & fire.o.ready)
+                ),
+                bias.v.eq(
+                    Mux(record.scores, Cat(beat.u for beat in bias.o.payload), fire.v.as_value())
+                ),
+            ]
 
         # The memory of maps: the writer goes first, the image takes the clocks that are left.
         m.submodules.maps = maps = Memory(
@@ -122,7 +130,7 @@ class Engine(wiring.Component):
             loader.granted.eq(~writer.en),
         ]
         if self.counters:
-            self._count(m, fetcher, scanner, writer, record)
+            self._count(m, fetcher, items, scanner, writer, record)
         if self.taps:
             m.d.comb += [
                 self.tap.valid.eq(fire.o.valid),
@@ -153,8 +161,14 @@ class Engine(wiring.Component):
                     m.next = "Read"
         return read.data
 
-    def _count(self, m, fetcher, scanner, writer, record):
+    def _count(self, m, fetcher, items, scanner, writer, record):
         lanes, units = self.program.schedule.sharing.lanes, len(self.fire.o.payload)
+        # Of a word that only its own lanes read an event is one operation.
+        diagonal, reading = Signal(), items.p.index[self.program.number_width :]
+        numbers = [n for n, kind in enumerate(self.program.readings) if kind.diagonal]
+        with m.If(items.valid & items.ready):
+            m.d.sync += diagonal.eq(Cat(reading == n for n in numbers).any())
+        operations = Mux(diagonal, 1, Mux(scanner.rest, record.rest, lanes))
         m.submodules.counters = counters = Counters(
             {"output_spikes": units.bit_length(), "synaptic_operations": lanes.bit_length()},
             GROUPS,
@@ -164,9 +178,7 @@ class Engine(wiring.Component):
             counters.end_fetch.eq(fetcher.done),
             counters.add_clocks.eq(scanner.slot),
             counters.add_accumulations.eq(scanner.event),
-            counters.add_synaptic_operations.eq(
-                Mux(scanner.event, Mux(scanner.rest, record.rest, lanes), 0)
-            ),
+            counters.add_synaptic_operations.eq(Mux(scanner.event, operations, 0)),
             counters.add_weight_reads.eq(scanner.fetch),
             counters.end_scan.eq(scanner.done),
             counters.add_output_spikes.eq(

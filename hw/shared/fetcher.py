@@ -16,7 +16,7 @@ def word_layout(program: Program):
 
 
 def scan_item_layout(program: Program):
-    """What the scanner takes; the upper half of `index` numbers words of the input."""
+    """What the scanner takes; `index` is the number of the word in the window, and above it the reading."""
     g = program.scan_geometry
     return item_layout(g.word, g.coding, g.words, width_of(g.weight_depth))
 
@@ -47,8 +47,9 @@ class Fetcher(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         tap, item = self.i.p, self.o.p
-        number = Signal.like(tap.words_last)  # of the word within the tap
-        tap_end = ~tap.inside | (number == tap.words_last)
+        word = Signal.like(tap.words_last)  # of the tap
+        number = Signal.like(tap.number)
+        tap_end = ~tap.inside | (word == tap.words_last)
 
         # The word in the memory's output register, and what it is.
         tag = Signal(
@@ -60,7 +61,8 @@ class Fetcher(wiring.Component):
         m.d.comb += [
             filled.eq(tag.inside & self.word.filled),
             keep.eq(valid & (filled | tag.last)),
-            self.address.eq(tap.address + number),
+            number.eq(tap.number + word),
+            self.address.eq(tap.address + word),
             self.en.eq(self.i.valid & free & tap.inside),
             self.i.ready.eq(free & tap_end),
             self.done.eq(self.i.valid & self.i.ready & tap.done),
@@ -69,8 +71,8 @@ class Fetcher(wiring.Component):
             m.d.sync += valid.eq(self.i.valid)
             with m.If(self.i.valid):
                 m.d.sync += [
-                    number.eq(Mux(tap_end, 0, number + 1)),
-                    tag.index.eq(Cat((tap.index + number)[: len(item.index) - 1], tap.is_input)),
+                    word.eq(Mux(tap_end, 0, word + 1)),
+                    tag.index.eq(Cat(number, tap.reading)),
                     tag.inside.eq(tap.inside),
                     tag.last.eq(tap.last & tap_end),
                     tag.rest.eq(tap.rest),

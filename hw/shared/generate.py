@@ -13,11 +13,10 @@ from typing import Any
 
 from amaranth.back import verilog
 
-from sw.files import write_bytes, write_json, write_text
 from sw.network import NetworkError, load
 from sw.schedule import Schedule, Sharing
 
-from ..generate import TOP, describe_ports
+from ..generate import TOP, describe_ports, write_design
 from .engine import Engine
 from .program import Program
 
@@ -38,10 +37,8 @@ def generate(
         "options": {"counters": counters, "taps": taps},
         "ports": describe_ports(design),
     }
-    directory.mkdir(parents=True, exist_ok=True)
-    write_text(directory / f"{TOP}.v", text)
-    write_bytes(directory / "weights.bin", program.weight_stream().tobytes())
-    write_json(directory / f"{TOP}.json", manifest)
+    weights = program.weight_stream().tobytes()
+    write_design(directory, TOP, text, manifest, others={"weights.bin": weights})
     return manifest
 
 
@@ -55,6 +52,7 @@ def describe(program: Program) -> dict[str, Any]:
         "top": TOP,
         "network": {
             "digest": network.digest,
+            "timesteps": network.timesteps,
             "input_shape": list(network.input_shape),
             "input_code_width": network.input_coding.code_width,
             "class_count": network.class_count,

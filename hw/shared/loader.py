@@ -1,4 +1,4 @@
-"""Receives an image and stores it as words of values."""
+"""Receives an image, a frame for every timestep, and stores it as words of values."""
 
 from amaranth.hdl import *
 from amaranth.lib import data, stream, wiring
@@ -45,14 +45,15 @@ class Loader(wiring.Component):
         accept = self.i.valid & self.i.ready
         slot = Signal(range(max(2, codes)))
         channel = Loop(m, accept, channels - 1, "channel")
-        word = Loop(m, self.en, height * width * words - 1, "word")
+        frames = self.program.timesteps
+        word = Loop(m, self.en, frames * height * width * words - 1, "word")
         complete = (slot == codes - 1) | channel.is_last
         value = Signal(schedule.value_width * planes)
         m.d.comb += [
             value.eq(expand(self.i.payload, self.coding)),
             self.i.ready.eq(~self.full & (self.granted | ~complete)),
             self.en.eq(accept & complete),
-            self.address.eq(self.program.bases[INPUT] + word.value),
+            self.address.eq(self.program.places[INPUT][0] + word.value),
             self.word.filled.eq(self.word.values.as_value().any()),
         ]
         with m.If(accept):

@@ -1,6 +1,6 @@
 """A schedule as the shared engine's program: where maps lie, and one record of loop bounds and addresses a step."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
@@ -9,12 +9,15 @@ from amaranth.hdl import *
 from amaranth.lib import data
 from amaranth.utils import bits_for
 
-from sw.folding import Folding
 from sw.network import INPUT, Coding, NetworkError
-from sw.schedule import Schedule, Step, Term
+from sw.schedule import Schedule, Step
+from sw.terms import Term
 
 from ..geometry import Geometry
 from ..spike import score_layout
+from .maps import place_maps
+from .packing import pack, rows_of
+from .views import Exponents, Reading, flat_geometry
 
 
 @dataclass(frozen=True, eq=False)
@@ -85,83 +88,76 @@ class Program:
     def value_shape(self) -> Shape:
         return unsigned(self.schedule.value_width)
 
+    @property
+    def timesteps(self) -> int:
+        return self.schedule.network.timesteps
+
+    @property
+    def carries(self) -> bool:
+        """Some potentials last to the next timestep."""
+        return any(step.carries for step in self.steps)
+
     @cached_property
-    def index_count(self) -> int:
-        """Words of values that the window of an output position has, at most."""
-        return max(self._indices(step) for step in self.steps)
+    def block_beats(self) -> int:
+        """Beats of F neurons between two timesteps of a neuron, at most: words of the memory of potentials."""
+        return self.schedule.sharing.minimum_pass * max(
+            step.pool[0] * step.pool[1] for step in self.steps
+        )
+
+    @cached_property
+    def leaks(self) -> list[tuple[str, int]]:
+        """Leaks that occur, as (leak, leak_shift) of a neuron."""
+        neurons = [step.neuron for step in self.steps if step.carries and step.neuron is not None]
+        return sorted({("none", 0)} | {(neuron.leak, neuron.leak_shift) for neuron in neurons})
+
+    @cached_property
+    def readings(self) -> list[Reading]:
+        """Those that occur."""
+        found = {self._reading(term) for step in self.steps for term in step.terms}
+        return sorted(found, key=lambda r: (r.is_input, r.diagonal, r.shift))
+
+    def _reading(self, term: Term) -> Reading:
+        return Reading(term.source == INPUT, term.shift, term.diagonal)
+
+    @cached_property
+    def number_width(self) -> int:
+        """Bits of the number of a word within the window of an output position."""
+        return bits_for(max(self.schedule.numbers(step)[-1] for step in self.steps) - 1)
 
     @cached_property
     def row_count(self) -> int:
         """Words of weights of the largest group."""
         return self.schedule.largest_group
 
-    def _indices(self, step: Step) -> int:
-        return sum(
-            term.kernel[0] * term.kernel[1] * self.schedule.words(term.source, term.shape[0])
-            for term in step.terms
-        )
-
     @cached_property
     def scan_geometry(self) -> Geometry:
-        """The scanner's view: a flat window of numbered words.  Numbers of the upper half are words of the input."""
-        sharing = self.schedule.sharing
-        words = 2 << bits_for(self.index_count - 1)
-        return self._flat(self.schedule.value_width, words * sharing.word_codes)
+        """The scanner's view: a flat window of numbered words; above the number stands the reading."""
+        sharing, width = self.schedule.sharing, self.schedule.value_width
+        words = 1 << self.number_width + bits_for(len(self.readings) - 1)
+        coding = Coding(kind="multi-level", levels=(1 << width) - 1)
+        return flat_geometry(sharing, coding, words * sharing.word_codes)
 
     @cached_property
     def lane_geometry(self) -> Geometry:
         """The lanes' view: one group of P channels, and every word of the weight buffer."""
-        bits = self.schedule.network.input_coding.max_value.bit_length()
-        return self._flat(max(self.schedule.value_width, bits), self.weight_depth)
-
-    def _flat(self, exponents: int, codes: int) -> Geometry:
-        sharing, network = self.schedule.sharing, self.schedule.network
-        one, folding = (1, 1), Folding(lanes=sharing.lanes, fire_units=sharing.fire_units)
-        return replace(
-            Geometry.of(network, (folding,) * len(network.layers), 0),
-            coding=Coding(kind="multi-level", levels=(1 << exponents) - 1),
-            word=sharing.word_codes,
-            pixel=codes,
-            window=one,
-            average=one,
-            kernel=one,
-            channels=sharing.lanes,
-            groups=1,
-            minimum_pass=sharing.minimum_pass,
+        input_width = self.schedule.network.input_coding.max_value.bit_length()
+        exponents = max(
+            reading.shift + (input_width if reading.is_input else self.schedule.value_width)
+            for reading in self.readings
         )
+        return flat_geometry(self.schedule.sharing, Exponents(exponents), self.weight_depth)
 
     # ------------------------------------------------------------------------------------------------------- maps
 
     @cached_property
-    def bases(self) -> dict[int, int]:
-        """Address of every stored map.  The input keeps its place; a layer's map takes the first one that is free."""
-        read = {INPUT: len(self.steps)}  # the next image may arrive at any time
-        for number, step in enumerate(self.steps):
-            read |= {term.source: number for term in step.terms if term.source != INPUT}
-        places = {INPUT: (0, self._size(INPUT))}
-        for number, step in enumerate(self.steps[:-1]):
-            live = sorted(places[source] for source in places if read[source] >= number)
-            base, size = 0, self._size(step.stored)
-            for low, high in live:
-                if base + size <= low:
-                    break
-                base = max(base, high)
-            places[step.stored] = (base, base + size)
-        return {source: low for source, (low, _) in places.items()}
+    def places(self) -> dict[int, tuple[int, int]]:
+        """First word of every stored map, and the one behind it."""
+        return place_maps(self.schedule)
 
-    @cached_property
+    @property
     def map_depth(self) -> int:
         """Words of the memory of maps."""
-        return max(base + self._size(source) for source, base in self.bases.items())
-
-    def _size(self, source: int) -> int:
-        c, h, w = self._shape(source)
-        return h * w * self.schedule.words(source, c)
-
-    def _shape(self, source: int) -> tuple[int, int, int]:
-        if source == INPUT:
-            return self.schedule.input_shape
-        return self.schedule.network.shapes[source + 1]
+        return max(end for _, end in self.places.values())
 
     # ---------------------------------------------------------------------------------------------------- records
 
@@ -171,10 +167,10 @@ class Program:
         readers = [
             n for n, step in enumerate(self.steps) if any(t.source == INPUT for t in step.terms)
         ]
-        terms = max(len(step.terms) for step in self.steps)
         records = []
         for number, step in enumerate(self.steps):
-            scores = step.coding is None
+            scores, area = step.coding is None, step.pool[0] * step.pool[1]
+            out_words = 0 if scores else self.schedule.words(step.stored, step.channels)
             record = {
                 "group_last": self.schedule.groups(step) - 1,
                 "pass_last": step.passes - 1,
@@ -183,38 +179,61 @@ class Program:
                 "block_last": step.map[0] * step.map[1] - 1,
                 "pool_y_last": step.pool[0] - 1,
                 "pool_x_last": step.pool[1] - 1,
-                "sub_last": step.pool[0] * step.pool[1] - 1,
+                "sub_last": area - 1,
                 "term_last": len(step.terms) - 1,
                 "rows": self.schedule.rows(step),
                 "rest": (step.channels - 1) % self.schedule.sharing.lanes + 1,
                 "scores": int(scores),
                 "limit": 0 if step.coding is None else step.coding.max_value,
                 "one_hot": int(step.coding is not None and step.coding.kind == "one-hot"),
-                "out_base": 0 if scores else self.bases[step.stored],
-                "out_words": 0 if scores else self.schedule.words(step.stored, step.channels),
+                "out_base": 0 if scores else self.places[step.stored][0],
+                "out_words": out_words,
+                "out_frame": step.map[0] * step.map[1] * out_words,
                 "awaits_input": int(number == readers[0]),
                 "frees_input": int(number == readers[-1]),
             }
-            for n in range(terms):
-                term = step.terms[min(n, len(step.terms) - 1)]
-                record |= {f"{name}_{n}": value for name, value in self._term(term).items()}
+            if self.carries:
+                record |= self._carry(step)
+            numbers = self.schedule.numbers(step)
+            for n in range(self.term_count):
+                at = min(n, len(step.terms) - 1)
+                fields = self._term(step, step.terms[at]) | {"first": numbers[at]}
+                record |= {f"{name}_{n}": value for name, value in fields.items()}
             records.append(record)
         return records
 
-    def _term(self, term: Term) -> dict[str, int]:
+    def _carry(self, step: Step) -> dict[str, int]:
+        """How potentials of a step last to the next timestep."""
+        neuron = step.neuron
+        leak = ("none", 0) if neuron is None else (neuron.leak, neuron.leak_shift)
+        return {
+            "carries": int(step.carries),
+            "block_beats": self.schedule.sharing.minimum_pass * step.pool[0] * step.pool[1],
+            "leak": self.leaks.index(leak) if step.carries else 0,
+            "open": int(neuron is not None and neuron.boundary == "open"),
+            "hard": int(neuron is not None and neuron.reset == "hard"),
+        }
+
+    def _term(self, step: Step, term: Term) -> dict[str, int]:
         c, h, w = term.shape
-        words = self.schedule.words(term.source, c)
+        words, run = self.schedule.words(term.source, c), self.schedule.group_words(term)
         stride, padding = (
             tuple(x * a for x, a in zip(pair, term.average, strict=True))
             for pair in (term.stride, term.padding)
         )
         return {
-            "base": self.bases[term.source],
-            "is_input": int(term.source == INPUT),
+            "base": self.places[term.source][0],
+            "reading": self.readings.index(self._reading(term)),
+            "diagonal": int(term.diagonal),
             "height": h,
             "width": w,
             "words": words,
+            "run_last": run - 1,
+            "rest_last": words - (self.schedule.groups(step) - 1) * run - 1
+            if term.diagonal
+            else words - 1,
             "pitch": w * words,
+            "frame": h * w * words,
             "stride_y": stride[0],
             "stride_x": stride[1],
             "padding_y": padding[0],
@@ -227,11 +246,14 @@ class Program:
 
     @cached_property
     def layout(self) -> data.StructLayout:
-        """Of a record; no field is wider than its largest value."""
-        widths = {
-            name: max(1, max(record[name].bit_length() for record in self.records))
-            for name in self.records[0]
-        }
+        """Of a record; no field is wider than its largest value, and those of all terms are as wide."""
+        widths: dict[str, int] = {}
+        for record in self.records:
+            for name, value in record.items():
+                widths[name] = max(widths.get(name, 1), value.bit_length())
+        for name in self.term_fields:
+            every = [f"{name}_{n}" for n in range(self.term_count)]
+            widths |= dict.fromkeys(every, max(widths[field] for field in every))
         return data.StructLayout({name: unsigned(width) for name, width in widths.items()})
 
     @property
@@ -242,7 +264,7 @@ class Program:
     @property
     def term_fields(self) -> list[str]:
         """Names of a term's fields, without its number."""
-        return list(self._term(self.steps[0].terms[0]))
+        return [*self._term(self.steps[0], self.steps[0].terms[0]), "first"]
 
     @cached_property
     def coordinate_width(self) -> int:
@@ -277,39 +299,24 @@ class Program:
         """What the weight stream brings for every image, uint8 (beats, bytes of a beat), low byte first.
 
         Step, group, term, kernel row, kernel column, input channel, lane; channels and lanes that are not there are
-        zeros, and a word begins with a new beat.
+        zeros, and a word begins with a new beat.  A diagonal term has only its group's input channels.
         """
-        lanes, beats = self.schedule.sharing.lanes, []
+        parts = []
         for step in self.steps:
-            rows = []
-            for term in step.terms:
-                c = term.shape[0]
-                padding = (
-                    self.schedule.words(term.source, c) * self.schedule.word_rows(term.source) - c
-                )
-                columns = term.weights.transpose(0, 2, 3, 1)
-                columns = np.pad(columns, ((0, 0), (0, 0), (0, 0), (0, padding)))
-                rows.append(columns.reshape(len(columns), -1))
-            matrix = np.concatenate(rows, 1)
-            absent = self.schedule.groups(step) * lanes - step.channels
-            grouped = np.pad(matrix, ((0, absent), (0, 0))).reshape(-1, lanes, matrix.shape[1])
-            words = grouped.transpose(0, 2, 1).reshape(-1, lanes, 1).astype(np.uint8)
-            bits = np.unpackbits(words, axis=2, bitorder="little")[:, :, : step.weight_width]
-            bits = bits.reshape(len(words), -1)
-            size = self.beats(step.weight_width) * self.stream_width
-            bits = np.pad(bits, ((0, 0), (0, size - bits.shape[1])))
-            packed = np.packbits(bits, axis=1, bitorder="little")
-            beats.append(packed.reshape(-1, self.stream_width // 8))
-        return np.concatenate(beats)
+            words = rows_of(self.schedule, step).reshape(-1, self.schedule.sharing.lanes)
+            beats = self.beats(step.weight_width)
+            parts.append(pack(words, step.weight_width, beats, self.stream_width))
+        return np.concatenate(parts)
 
     @cached_property
     def constants(self) -> list[dict[str, int]]:
         """Bias and threshold of every channel in the order of firing; absent channels never fire."""
         lanes, constants = self.schedule.sharing.lanes, []
         for step in self.steps:
+            silent = -1 if step.neuron is not None and step.neuron.boundary == "open" else 0
             for channel in range(self.schedule.groups(step) * lanes):
                 there = channel < step.channels
                 theta = 1 if step.threshold is None or not there else int(step.threshold[channel])
-                bias = int(step.bias[channel]) if there else 0
+                bias = int(step.bias[channel]) if there else silent
                 constants.append({"bias": bias, "threshold": theta})
         return constants

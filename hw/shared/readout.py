@@ -10,7 +10,7 @@ from .program import Program
 
 
 class Readout(wiring.Component):
-    """Scores in class order; lanes without a class are left out; the lowest index wins ties.
+    """Scores of the last timestep in class order, no lanes without a class; the lowest index wins ties.
 
     Members
         i: beats of `Bias` (in); o: scores (out); group_last: of the step, constant while it lasts (in)
@@ -36,10 +36,11 @@ class Readout(wiring.Component):
         move = ~self.o.valid | self.o.ready
         unit = Loop(m, take, sharing.fire_units - 1, "unit")
         beat = Loop(m, unit.wrap, sharing.minimum_pass - 1, "beat")
-        group = Loop(m, beat.wrap, self.group_last, "group")
+        time = Loop(m, beat.wrap, self.program.timesteps - 1, "time")
+        group = Loop(m, time.wrap, self.group_last, "group")
         score = Array(beat.u for beat in self.i.payload)[unit.value]
         number = Signal(range(self.classes + 1))  # saturates behind the last class
-        there = number != self.classes
+        there = time.is_last & (number != self.classes)
         highest, best = Signal.like(self.o.p.score), Signal.like(self.o.p.best)
         m.d.comb += [
             take.eq(self.i.valid & move),

@@ -86,6 +86,7 @@ def program_cost(program: Program, family: str, *, counters: bool = False) -> Co
     sharing, schedule = program.schedule.sharing, program.schedule
     lanes, units, width = sharing.lanes, sharing.fire_units, schedule.value_width
     exponents = program.lane_geometry.coding.exponent_count
+    potentials = program.block_beats if program.carries else 0
     counts = FITS[family]
     luts = BASE_LUTS + counts["lane bit"] * lanes * program.accumulator_width
     luts += counts["shift bit"] * lanes * (exponents - 1) * (program.weight_width + exponents - 1)
@@ -96,6 +97,7 @@ def program_cost(program: Program, family: str, *, counters: bool = False) -> Co
     blocks = (
         variable_blocks(family, program.map_depth, sharing.word_codes * width + 1)
         + variable_blocks(family, program.weight_depth, lanes * program.weight_width)
+        + variable_blocks(family, potentials, units * program.potential_width)
         + constant_blocks(family, constants, units * channel_bits)
     )
     return Cost(round(luts) + COUNTER_LUTS * counters, blocks)
@@ -112,7 +114,8 @@ def estimated_clocks(program: Program) -> float:
 def _slots(schedule: Schedule, step: Step) -> int:
     events = 0.0
     for term in step.terms:
-        codes = term.shape[0] * np.prod(term.kernel) * np.prod(term.average)
+        channels = min(term.shape[0], schedule.sharing.lanes) if term.diagonal else term.shape[0]
+        codes = channels * np.prod(term.kernel) * np.prod(term.average)
         events += codes * (PIXEL_EVENTS if term.source == INPUT else SPIKE_EVENTS)
     return schedule.groups(step) * step.passes * max(schedule.sharing.minimum_pass, round(events))
 

@@ -175,21 +175,36 @@ class WeightBuffer(wiring.Component):
         return m
 
     def _locate(self, m):
-        """(word within the group, exponent of the piece) of the scanner's token."""
+        """(word within the group, exponent of the piece and of its weights) of the scanner's token."""
+        program, schedule = self.program, self.program.schedule
+        low = schedule.sharing.word_codes.bit_length() - 1
+        number_end = low + program.number_width
+        at = self.i.p.address
+        code, number, reading = at[:low], at[low:number_end], at[number_end:]
+        row, shift = Signal(range(program.row_count + 1)), Signal.like(self.o.p.exponent)
+        with m.Switch(reading):
+            for n, kind in enumerate(program.readings):
+                with m.Case(n):
+                    if kind.is_input:
+                        self._locate_piece(m, code, number, row, shift, kind.shift)
+                    else:
+                        m.d.comb += [row.eq(Cat(code, number)), shift.eq(kind.shift)]
+        return row, shift
+
+    def _locate_piece(self, m, code, number, row, shift, shift_of_all):
+        """The same for the words of the input, whose values may be in pieces."""
         schedule = self.program.schedule
-        codes, planes = schedule.sharing.word_codes, schedule.planes
-        at, low = self.i.p.address, codes.bit_length() - 1
-        code, number, of_input = at[:low], at[low:-1], at[-1]
-        channel, shift = Signal(range(max(2, codes))), Signal(range(9))
-        m.d.comb += channel.eq(code)
-        with m.If(of_input):
-            with m.Switch(code):
-                for n in range(planes * schedule.input_codes):
-                    plane, c = divmod(n, schedule.input_codes)
-                    with m.Case(n):
-                        m.d.comb += [channel.eq(c), shift.eq(plane * schedule.value_width)]
-        first = Mux(of_input, number * schedule.input_codes, number * codes)
-        return first + channel, shift
+        codes = schedule.input_codes
+        channel = Signal(range(max(2, schedule.sharing.word_codes)))
+        m.d.comb += [row.eq(number * codes + channel), channel.eq(code), shift.eq(shift_of_all)]
+        with m.Switch(code):
+            for n in range(schedule.planes * codes):
+                plane, c = divmod(n, codes)
+                with m.Case(n):
+                    m.d.comb += [
+                        channel.eq(c),
+                        shift.eq(plane * schedule.value_width + shift_of_all),
+                    ]
 
 
 def _lookup(values, index):

@@ -41,7 +41,8 @@ class Writer(wiring.Component):
         beat = Loop(m, self.i.valid, beats - 1, "beat")
         word = Loop(m, beat.wrap, words - 1, "word")
         sub = Loop(m, word.wrap, record.sub_last, "sub")
-        block = Loop(m, sub.wrap, record.block_last, "block")
+        time = Loop(m, sub.wrap, self.program.timesteps - 1, "time")
+        block = Loop(m, time.wrap, record.block_last, "block")
         group = Loop(m, block.wrap, record.group_last, "group")
 
         # The word, once its last beat is there.
@@ -66,15 +67,18 @@ class Writer(wiring.Component):
                 m.d.sync += before.eq(after)
 
         # Words beyond the last channel are not stored.
-        pixel, first = Signal.like(self.address), Signal.like(record.out_words)
+        pixel, frame = Signal.like(self.address), Signal.like(self.address)
+        first = Signal.like(record.out_words)
         with m.If(sub.wrap):
+            m.d.sync += frame.eq(Mux(time.is_last, 0, frame + record.out_frame))
+        with m.If(time.wrap):
             m.d.sync += pixel.eq(Mux(block.is_last, 0, pixel + record.out_words))
         with m.If(block.wrap):
             m.d.sync += first.eq(Mux(group.is_last, 0, first + words))
         number = first + word.value
         m.d.comb += [
             self.i.ready.eq(1),
-            self.address.eq(record.out_base + pixel + number),
+            self.address.eq(record.out_base + frame + pixel + number),
             self.en.eq(beat.wrap & sub.is_last & (number < record.out_words)),
             self.word.filled.eq(self.word.values.as_value().any()),
             self.done.eq(group.wrap),
