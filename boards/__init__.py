@@ -29,6 +29,7 @@ class Board:
         lanes: lanes of a layer where they fit; None for as many as fit.
         multiply_first: whether the first layer multiplies its pixels: where LUTs are scarce.
         counters: whether the layers carry activity counters.
+        sdram: whether it has a resource "sdram", a chip as `hw.sdram.Timing` describes it.
     """
 
     name: str
@@ -42,6 +43,7 @@ class Board:
     lanes: int | None = None
     multiply_first: bool = False
     counters: bool = True
+    sdram: bool = False
 
     @property
     def family(self) -> str:

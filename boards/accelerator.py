@@ -125,6 +125,7 @@ class Accelerator:
         board: str | None = None,
         lanes: int | Sequence[int] | None = None,
         multiply: Sequence[int] | None = None,
+        shared: bool = False,
         baud: int = BAUD,
         patience_s: float = PATIENCE_SECONDS,
     ) -> "Accelerator":
@@ -133,13 +134,15 @@ class Accelerator:
         where: "golden", "verilator", or a serial port or pyserial's URL of one.
         board: name of the board whose hardware it is.  None is for golden and Verilator hardware of at most 16 lanes a
             layer, and for a serial port whatever board answers, if it has this network and its own lanes.
-        lanes, multiply: those of the hardware, as for `hw.build`; None leaves them to the board.
+        lanes, multiply, shared: those of the hardware, as for `hw.build`; None leaves them to the board.
         baud: of the serial line; patience_s: how long a board's answer may take.
         Raises NetworkError or UnknownBoardError (ValueErrors) for wrong arguments; AcceleratorError when the back end
         cannot be used, or the board's bitstream is of another network or other lanes.
         """
         artefact = network if isinstance(network, Network) else load(Path(network))
-        design = Design(network=artefact, board=board, lanes=lanes, multiply=multiply)
+        design = Design(
+            network=artefact, board=board, lanes=lanes, multiply=multiply, shared=shared
+        )
         with _translated(where):
             match where:
                 case "golden":

@@ -8,6 +8,7 @@ import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -16,10 +17,12 @@ import numpy as np
 from boards import NAMES, find_board
 from boards.client import BoardError, Client
 from boards.folding import fold_for_board
+from boards.shared import program_for_board
 from hw import protocol
 from hw.folding import choose_foldings
 from hw.generate import generate
 from hw.protocol import Identity
+from hw.shared.stored import load_words
 from hw.weights import load_image
 from sw.folding import COUNTERS, Folding
 from sw.network import Network, NetworkError
@@ -71,12 +74,16 @@ class BackEnd(Protocol):
 
 @dataclass(frozen=True, kw_only=True)
 class Design:
-    """Which hardware of a network: for a board, or for none; None leaves lanes and multipliers to the board."""
+    """Which hardware of a network: for a board, or for none; None leaves lanes and multipliers to the board.
+
+    shared: one engine for all layers, with its weights in the board's SDRAM.
+    """
 
     network: Network
     board: str | None = None
     lanes: int | Sequence[int] | None = None
     multiply: Sequence[int] | None = None
+    shared: bool = False
 
     def fold(self, board: str | None = None) -> tuple[tuple[Folding, ...], tuple[int, ...]]:
         """(foldings, layers whose weights are loaded at start), for `board` if this design is for none.
@@ -89,6 +96,20 @@ class Design:
             return choose_foldings(self.network, lanes, multiply=self.multiply or ()), ()
         return fold_for_board(self.network, find_board(name), self.lanes, multiply=self.multiply)
 
+    def hardware(self, board: str) -> tuple[bytes, Callable[[], list[int]]]:
+        """How the bitstream for `board` is told from others, and what gives the words of its weights.
+
+        Raises NetworkError, UnknownBoardError as `fold` does.
+        """
+        if self.shared:
+            lanes = self.lanes if self.lanes is None or isinstance(self.lanes, int) else -1
+            program = program_for_board(self.network, find_board(board), lanes)
+            parts: tuple[Any, ...] = (program.schedule.sharing,), (program.weight_depth,)
+            return protocol.folding_digest(*parts), partial(load_words, program)
+        foldings, loadable = self.fold(board)
+        words = partial(load_image, self.network, foldings, loadable)
+        return protocol.folding_digest(foldings, loadable), words
+
 
 class Golden:
     """The integer reference."""
@@ -97,7 +118,8 @@ class Golden:
         from sw import golden
 
         self._run, self._network = golden.run, design.network
-        self._foldings, _ = design.fold()
+        # Nobody counts what a shared engine does.
+        self._foldings = None if design.shared else design.fold()[0]
 
     def load(self) -> None:
         """Nothing: the weights are the network's."""
@@ -110,7 +132,7 @@ class Golden:
         return Answers(
             classes=trace.classes.astype(np.int64),
             scores=trace.scores,
-            counters=tuple(layer.counters for layer in trace.layers),
+            counters=tuple(layer.counters for layer in trace.layers) if self._foldings else (),
         )
 
     def close(self) -> None:
@@ -124,6 +146,10 @@ class Verilated:
         from sim.model import BUILD_ROOT, LARGE_BITS, Model, Run
         from sim.verilator import SimulationError, find_compiler, find_verilator
 
+        if design.shared:
+            raise NetworkError(
+                "a shared engine is simulated by python -m sim.shared --memory sdram; open it as golden or on a board"
+            )
         foldings, loadable = design.fold()
         (
             find_verilator(),
@@ -223,29 +249,28 @@ class Serial:
                 "build and program the bitstream of this one"
             )
         if self._design.board is not None:
-            self._fold(identity)
+            self._words(identity)
 
-    def _fold(self, identity: Identity) -> tuple[tuple[Folding, ...], tuple[int, ...]]:
-        """What the bitstream was built with, which is what one of the boards gets.  Raises BoardError."""
+    def _words(self, identity: Identity) -> Callable[[], list[int]]:
+        """What gives the weights of the hardware that the bitstream has, of one of the boards.  Raises BoardError."""
         for name in [self._design.board] if self._design.board else NAMES:
             try:
-                foldings, loadable = self._design.fold(name)
+                digest, words = self._design.hardware(name)
             except NetworkError:
                 if self._design.board:
                     raise
                 continue
-            if identity.folding == protocol.folding_digest(foldings, loadable):
-                return foldings, loadable
+            if identity.folding == digest:
+                return words
         raise BoardError(
-            "the bitstream was built with other lanes; give the board, lanes and multiply of its build"
+            "the bitstream was built with other lanes; give the board, lanes, multiply and shared of its build"
         )
 
     def load(self) -> None:
         """Write the weights, if the board takes any."""
         identity = self._client.identity
         if identity.loadable:
-            foldings, loadable = self._fold(identity)
-            self._client.load(load_image(self._design.network, foldings, loadable))
+            self._client.load(self._words(identity)())
 
     def classify(
         self, frames: np.ndarray, *, counters: bool, advanced: Callable[[int], None]

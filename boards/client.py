@@ -246,7 +246,7 @@ class Client:
         if kind == protocol.BAD_WEIGHTS:
             raise BoardError(
                 "these are not the weights that the bitstream was built for; use the network and the lanes "
-                "it was built for"
+                "it was built for, or the board's memory does not keep them"
             )
         raise _TroubleError(f"the board answered {kind:#04x}")
 

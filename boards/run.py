@@ -199,6 +199,9 @@ def _parser() -> argparse.ArgumentParser:
     )
     add_multiply_option(parser, board=True)
     parser.add_argument(
+        "--shared", action="store_true", help="if the bitstream was built with --shared"
+    )
+    parser.add_argument(
         "--data",
         type=Path,
         metavar="DIR",
@@ -232,6 +235,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             board=board.name,
             lanes=options.lanes,
             multiply=options.multiply,
+            shared=options.shared,
             baud=board.baud,
         )
     except (NetworkError, UnknownBoardError, AcceleratorError) as error:

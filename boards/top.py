@@ -5,6 +5,7 @@ from amaranth.lib import io, wiring
 from amaranth.lib.wiring import In, Out
 
 from boards.clock import ClockGenerator
+from boards.sdram import SdramPins
 from hw import protocol
 from hw.host import Host
 from hw.uart import Receiver, Transmitter, baud_divisor
@@ -16,21 +17,21 @@ class SerialAccelerator(wiring.Component):
 
     Parameters
         network: the network that `accelerator` runs.
-        accelerator: an `hw.accelerator.Accelerator`.
+        accelerator: an `hw.accelerator.Accelerator`, or an `hw.shared.stored.StoredEngine`.
         divisor: clocks per bit of the line.
         weights: 16-bit words that have to be loaded; empty when it has no `load` port.
 
     Members
         rx: In(1), tx: Out(1), the line.
         busy: Out(1), a command is being served.
+        pins: Out, to the SDRAM, of an accelerator that has one.
     """
 
-    rx: In(1, init=1)
-    tx: Out(1, init=1)
-    busy: Out(1)
-
     def __init__(self, network, accelerator, *, divisor, weights=()):
-        super().__init__()
+        members = {"rx": In(1, init=1), "tx": Out(1, init=1), "busy": Out(1)}
+        if "pins" in accelerator.signature.members:
+            members["pins"] = accelerator.signature.members["pins"]
+        super().__init__(members)
         self.accelerator = accelerator
         self.divisor = divisor
         self.counters = _counters_of(accelerator)
@@ -59,6 +60,10 @@ class SerialAccelerator(wiring.Component):
         wiring.connect(m, source=accelerator.o, sink=host.i_score)
         if host.identity.loadable:
             wiring.connect(m, source=host.o_load, sink=accelerator.load)
+            if "stored" in accelerator.signature.members:
+                m.d.comb += host.stored.eq(accelerator.stored)
+        if "pins" in self.signature.members:
+            wiring.connect(m, accelerator.pins, wiring.flipped(self.pins))
         if self.counters:
             m.d.comb += Value.cast(host.counters).eq(Cat(self.counters))
         return m
@@ -104,4 +109,7 @@ class Top(Elaboratable):
                 light = getattr(light, member)
             m.submodules.led = led = io.Buffer("o", light)
             m.d.comb += led.o.eq(engine.busy)
+        if "pins" in engine.signature.members:
+            m.submodules.sdram = sdram = SdramPins()
+            wiring.connect(m, engine.pins, sdram.pins)
         return m

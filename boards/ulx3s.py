@@ -1,4 +1,4 @@
-"""ULX3S: an ECP5, whose block RAMs hold the weights from the start.  "ulx3s" is the one with the 85F."""
+"""ULX3S: an ECP5, whose block RAMs hold the weights from the start, and an SDRAM.  "ulx3s" is the one with the 85F."""
 
 from amaranth_boards.ulx3s import ULX3S_25F_Platform, ULX3S_45F_Platform, ULX3S_85F_Platform
 
@@ -16,6 +16,7 @@ BOARDS = [
         serial="USB (US1)",
         program="openFPGALoader --board ulx3s {bitstream}",
         lanes=16,
+        sdram=True,
     )
     for name, size, platform in (
         ("ulx3s", "85", ULX3S_85F_Platform),

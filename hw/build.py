@@ -6,7 +6,6 @@ and renamed when it is complete, and its bitstream is used again when nothing th
 """
 
 import argparse
-import hashlib
 import json
 import shutil
 import sys
@@ -23,16 +22,17 @@ from rich.table import Table
 from boards import NAMES, Board, UnknownBoardError, catalogue, find_board
 from boards.folding import fold_by_events, fold_for_board, layers_to_multiply, target_of
 from boards.top import Top
-from hw import asic, page, toolchain
+from hw import asic, build_shared, page
 from hw.accelerator import Accelerator
-from hw.flows import FLOWS, TOP, DoesNotFitError, make_bitstream, tool_files
+from hw.flows import FLOWS, DoesNotFitError, make_bitstream, prepare
 from hw.folding import parse_lanes
 from hw.generate import add_multiply_option
 from hw.liberty import LibraryError, sky130_library
 from hw.mapping import map_cells
 from hw.opensta import Conditions, find_timing_library
 from hw.search import Search
-from hw.toolchain import MissingToolError, plain_names
+from hw.shared.search import pipeline_fits
+from hw.toolchain import MissingToolError
 from hw.weights import load_image
 from sw.files import write_json, write_text
 from sw.folding import Folding
@@ -67,6 +67,14 @@ class Design:
     tools: Mapping[str, str]
     key: str
 
+    @property
+    def description(self) -> dict[str, Any]:
+        """Its part of the report."""
+        return {
+            "foldings": [asdict(folding) for folding in self.foldings],
+            "loadable": list(self.loadable),
+        }
+
 
 def design(
     network: Network,
@@ -82,31 +90,18 @@ def design(
     weights = tuple(load_image(network, foldings, loadable)) if loadable else ()
     accelerator = Accelerator(network, foldings, counters=board.counters, loadable=loadable)
     top = Top(board, network, accelerator, weights=weights)
-    plan = board.platform().build(top, name=TOP, do_build=False, emit_src=False)
-    flow = FLOWS[board.family]
-    files = tool_files(
-        plain_names(_text(plan.files[f"{TOP}.il"])),
-        _text(plan.files[flow.constraints]),
-        board.device,
-        multiply=any(folding.multiply for folding in foldings),
-    )
-    tools = {name: toolchain.describe(name) for name in flow.tools}
-    inputs = {"files": files, "tools": tools, "options": [board.device.place, board.device.pack]}
-    key = hashlib.sha256(json.dumps(inputs, sort_keys=True).encode()).hexdigest()
+    multiplies = any(folding.multiply for folding in foldings)
+    sources = prepare(top, board.platform(), board.device, multiply=multiplies)
     return Design(
         network=network,
         board=board,
         foldings=foldings,
         loadable=loadable,
         weights=weights,
-        files=files,
-        tools=tools,
-        key=key,
+        files=sources.files,
+        tools=sources.tools,
+        key=sources.key,
     )
-
-
-def _text(content: str | bytes) -> str:
-    return content if isinstance(content, str) else content.decode()
 
 
 # ---------------------------------------------------------------------------------------- what the images show
@@ -225,6 +220,8 @@ def commands(
     network_path: Path,
     lanes: int | Sequence[int] | None,
     multiply: Sequence[int] | None,
+    *,
+    shared: bool,
 ) -> list[list[str]]:
     """What to type to get the bitstream onto the board and images through it: what each does, and the command.
 
@@ -234,6 +231,8 @@ def commands(
     run = f"python -m boards.run {network_path} --board {board.name} --on /dev/ttyUSB1"
     if lanes is not None:
         run += f" --lanes {lanes if isinstance(lanes, int) else ','.join(map(str, lanes))}"
+    if shared:
+        run += " --shared"
     if multiply is not None:
         run += f" --multiply {','.join(map(str, multiply)) or 'none'}"
     return [
@@ -250,6 +249,7 @@ def build(
     images_per_second: float | None = None,
     fastest: bool = False,
     multiply: Sequence[int] | None = None,
+    shared: bool = False,
     data: Path | None = None,
     output: Path = DEFAULT_OUTPUT,
     image_count: int = 100,
@@ -261,7 +261,7 @@ def build(
 
     lanes: as for `boards.folding`; images_per_second, fastest: chosen by counted events instead, for this rate or as
     many as the board holds.  multiply: layers whose lanes multiply;
-    None leaves it to the board.
+    None leaves it to the board.  shared: one engine for all layers, with at most one number of lanes.
     data: folder of the data set; None takes the images shipped with the project.
     image_count: images that are run through the RTL; 0 leaves speed, accuracy and energy out.
     cells: map the engine to standard cells, too; waves: record the slowest of the images as a VCD file.
@@ -286,7 +286,19 @@ def build(
         if images_per_second is not None or fastest:
             frames = load_inputs(network, data, FOLDING_IMAGES).frames
             lanes = choose_lanes(network, board, frames, images_per_second, multiply)
-        chosen = design(network, board, lanes, multiply)
+        chosen: Design | build_shared.SharedDesign
+        if shared:
+            assert lanes is None or isinstance(lanes, int)
+            chosen = build_shared.design(network, board, lanes)
+        else:
+            try:
+                chosen = design(network, board, lanes, multiply)
+            except NetworkError as error:
+                if not board.sdram or pipeline_fits(network, target_of(board)):
+                    raise
+                raise NetworkError(
+                    f"{error}; or add --shared for one engine that runs all layers, with its weights in SDRAM"
+                ) from error
         folder = output / f"{network_path.stem}-{board.name}-{chosen.key[:12]}"
         partial = folder.with_name(folder.name + ".partial")
         stored = _stored(folder)
@@ -310,20 +322,22 @@ def build(
             "board": board.name,
             "device": board.device.name,
             "network": {"name": network_path.stem, "digest": network.digest},
-            "foldings": [asdict(folding) for folding in chosen.foldings],
-            "loadable": list(chosen.loadable),
+            **chosen.description,
             "tools": dict(chosen.tools),
             "bitstream": FLOWS[board.family].bitstream,
-            "commands": commands(board, network_path, lanes, multiply),
+            "commands": commands(board, network_path, lanes, multiply, shared=shared),
             **built,
         }
         if inputs is not None:
             step("images")
-            figures |= measure(chosen, inputs, console)
-            if waves:
+            if isinstance(chosen, Design):
+                figures |= measure(chosen, inputs, console)
+            else:
+                figures |= build_shared.measure(chosen, inputs, console)
+            if waves and isinstance(chosen, Design):
                 step("waveforms of the slowest image")
                 figures["waves"] = record_waves(chosen, inputs.frames, partial)
-        if library is not None:
+        if library is not None and isinstance(chosen, Design):
             step("standard cells")
             figures["cells"], _ = map_cells(
                 network,
@@ -382,6 +396,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         "  python -m hw.build --list\n"
         "  python -m hw.build --board icebreaker\n"
         "  python -m hw.build networks/mnist-onehot.npz --board ulx3s --lanes 8 --images 1000 --json build/ulx3s.json\n"
+        "  python -m hw.build networks/cifar10-chain.npz --board ulx3s --shared --data DIR\n"
         "  python -m hw.build --asic --help",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
@@ -425,6 +440,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     add_multiply_option(parser, board=True)
     parser.add_argument(
+        "--shared",
+        action="store_true",
+        help="one engine that runs the layers one after another, its weights in the board's SDRAM",
+    )
+    parser.add_argument(
         "--data",
         type=Path,
         metavar="DIR",
@@ -467,6 +487,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     if rate is not None and not 0 < rate < 1e9:
         print(f"hw.build: --images-per-second must be above 0, not {rate:g}", file=sys.stderr)
         return 2
+    if options.shared and (wrong := _not_shared(options)):
+        print(f"hw.build: {wrong}", file=sys.stderr)
+        return 2
     from sw.datasets.common import DataError
 
     console = Console(highlight=False, soft_wrap=True)
@@ -478,6 +501,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             images_per_second=rate,
             fastest=options.fastest,
             multiply=options.multiply,
+            shared=options.shared,
             data=options.data,
             output=options.output,
             image_count=options.images,
@@ -525,6 +549,17 @@ def main(argv: Sequence[str] | None = None) -> int:
         )
         return 1
     return 0
+
+
+def _not_shared(options: argparse.Namespace) -> str:
+    """Which option a shared engine has no use for, in a sentence; empty when there is none."""
+    if options.lanes is not None and not isinstance(options.lanes, int):
+        lanes = ",".join(map(str, options.lanes))
+        return f"a shared engine has one number of lanes for all layers, not {lanes}"
+    for name in ("images_per_second", "fastest", "multiply", "waves", "cells"):
+        if getattr(options, name) not in (None, False):
+            return f"--{name.replace('_', '-')} is of the pipeline of all layers; leave it or --shared out"
+    return ""
 
 
 def _list_boards(network: Path, output: Path | None) -> int:

@@ -4,6 +4,8 @@ The tools read and write files called `TOP` in one folder.  Where only the vendo
 flow ends at the netlist, with a script for that tool beside it.
 """
 
+import hashlib
+import json
 import resource
 import time
 from collections.abc import Callable, Mapping
@@ -13,7 +15,7 @@ from typing import Any
 
 from . import report, toolchain
 from .devices import Device
-from .toolchain import ToolError
+from .toolchain import ToolError, plain_names
 
 TOP = "top"
 SEEDS = (1, 2, 3)  # of place and route, until one meets the clock
@@ -120,6 +122,42 @@ _REMEDIES = {
     "BSRAM": _MEMORY,
     "ICESTORM_SPRAM": _SPRAM,
 }
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sources:
+    """What the tools get.
+
+    Members
+        files: what they read, by file name; tools: who they are; key: digest of both, and of the options
+    """
+
+    files: Mapping[str, str]
+    tools: Mapping[str, str]
+    key: str
+
+
+def prepare(top: Any, platform: Any, device: Device, *, multiply: bool = False) -> Sources:
+    """Elaborate `top` for Amaranth's `platform`; multiply: some layer multiplies.
+
+    Raises MissingToolError when a tool is missing.
+    """
+    flow = FLOWS[device.family]
+    plan = platform.build(top, name=TOP, do_build=False, emit_src=False)
+    files = tool_files(
+        plain_names(_text(plan.files[f"{TOP}.il"])),
+        _text(plan.files[flow.constraints]),
+        device,
+        multiply=multiply,
+    )
+    tools = {name: toolchain.describe(name) for name in flow.tools}
+    inputs = {"files": files, "tools": tools, "options": [device.place, device.pack]}
+    key = hashlib.sha256(json.dumps(inputs, sort_keys=True).encode()).hexdigest()
+    return Sources(files=files, tools=tools, key=key)
+
+
+def _text(content: str | bytes) -> str:
+    return content if isinstance(content, str) else content.decode()
 
 
 def tool_files(rtlil: str, constraints: str, device: Device, *, multiply: bool) -> dict[str, str]:

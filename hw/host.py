@@ -32,6 +32,7 @@ class Host(wiring.Component):
         o_code: Out(stream of codes), to the accelerator's `i`.
         i_score: In(stream of {score, best, last}), from the accelerator's `o`.
         o_load: Out(stream of {data: 16, first: 1}), to the accelerator's `load`; only with weights.
+        stored: In(1), what was loaded lies in the memory as it was sent; only with weights.
         i_boot: In(stream of unsigned(8)), `protocol.weight_bytes` of the weights; only with boot.
         counters: In(array of unsigned(32)), only with counters.
         busy: Out(1), a command is being served, or an image has begun and not ended.
@@ -74,6 +75,7 @@ class Host(wiring.Component):
         }
         if weights:
             members["o_load"] = Out(stream.Signature(LOAD_LAYOUT))
+            members["stored"] = In(1, init=1)
         if boot:
             members["i_boot"] = In(stream.Signature(8))
         if counter_count:
@@ -158,7 +160,7 @@ class Host(wiring.Component):
                 self.o_load.p.data.eq(Cat(low, byte.payload)),
                 self.o_load.p.first.eq(first),
             ]
-            with m.If(self.o_load.valid):
+            with m.If(self.o_load.valid & self.o_load.ready):
                 m.d.sync += first.eq(0)
 
         def answer(kind):
@@ -269,7 +271,7 @@ class Host(wiring.Component):
                         answer(protocol.RESULT)
                     if loadable:
                         with m.Else():
-                            right = crc.value == self.weights_crc
+                            right = (crc.value == self.weights_crc) & self.stored
                             m.d.sync += loaded.eq(right)
                             with m.If(~right):
                                 answer(protocol.BAD_WEIGHTS)

@@ -5,7 +5,7 @@ A component of its own numbers, not of the controller's, that Amaranth's simulat
 
 from math import ceil
 
-from amaranth.hdl import Array, Cat, Const, Module, Mux, Signal, Value
+from amaranth.hdl import Array, Cat, Const, Module, Mux, Signal, Value, signed
 from amaranth.lib import enum, wiring
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
@@ -145,13 +145,13 @@ class SdramChip(wiring.Component):
             with m.If(closes):
                 m.d.sync += opened[n].eq(0)
 
-        # Refreshes that are owed; the time is counted in steps of 1/64 clock.
+        # Refreshes that are owed, or, below zero, that came early; the time is counted in steps of 1/64 clock.
         step = round(64 * self.clock_hz * 64e-3 / 8192)
-        age, owed = Signal(range(step + 64)), Signal(3)
+        age, owed = Signal(range(step + 64)), Signal(signed(4))
         due = age + 64 >= step
         with m.If(ready):
             m.d.sync += age.eq(Mux(due, age + 64 - step, age + 64))
-            m.d.sync += owed.eq(owed + due - (has(Command.REFRESH) & (owed != 0)))
+            m.d.sync += owed.eq(owed + due - (has(Command.REFRESH) & (owed > -4)))
         rule(Fault.LATE, owed > 1)
 
         # Words.

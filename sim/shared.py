@@ -17,9 +17,12 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
+from hw.loader import LOAD_LAYOUT
 from hw.shared.engine import GROUPS
 from hw.shared.generate import add_sharing_options, describe, generate, program_of
 from hw.shared.program import Program
+from hw.shared.simulated import MEMORIES, clocks_per_beat, with_memory
+from hw.shared.stored import load_words
 from sim.beats import field, unpack
 from sim.compare import MismatchError
 from sim.device import Device, Interface
@@ -63,8 +66,14 @@ class Outcome:
     spikes: int
 
 
-def build(program: Program) -> Device:
-    """The compiled engine.  Raises SimulationError when a tool is missing or fails."""
+def build(
+    program: Program, directory: Path, *, memory: str | None = None, clock_hz: float = 25e6
+) -> Device:
+    """The compiled engine, with its generated files in `directory`, which has to stay while the device is used.
+
+    memory: whose model brings the weights, one of `MEMORIES`, clocked with `clock_hz`; None gives them at once.
+    Raises SimulationError when a tool is missing or fails, NetworkError when the weights do not fit the memory.
+    """
     sharing, steps = program.schedule.sharing, len(program.steps)
     c, h, w = program.schedule.network.input_shape
     fired = sum(
@@ -73,37 +82,53 @@ def build(program: Program) -> Device:
     taps = {f"count_{group}": steps for group in GROUPS}
     if fired:
         taps["tap"] = fired * sharing.minimum_pass
-    BUILD_ROOT.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=BUILD_ROOT) as name:
-        manifest = generate(program, Path(name), taps=True)
-        interface = Interface.of(
-            manifest,
-            inputs={"i": c * h * w, "weights": program.streamed_beats},
-            outputs={"o": program.schedule.network.class_count},
-            taps=taps,
-        )
-        return Device.build(Path(name), manifest, interface)
+    inputs = {"i": c * h * w}
+    if memory is None:
+        design = None
+        inputs["weights"] = program.streamed_beats
+    else:
+        design = with_memory(program, memory, clock_hz=clock_hz, taps=True)
+    manifest = generate(program, directory, taps=True, design=design)
+    interface = Interface.of(
+        manifest, inputs=inputs, outputs={"o": program.schedule.network.class_count}, taps=taps
+    )
+    return Device.build(directory, manifest, interface)
 
 
 def run_images(
-    device: Device, program: Program, frames: np.ndarray, *, seed: int = 0, pause: float = 0.0
+    device: Device,
+    program: Program,
+    frames: np.ndarray,
+    *,
+    seed: int = 0,
+    pause: float = 0.0,
+    beat_clocks: float = 1.0,
 ) -> Outcome:
     """Run `frames` (image, 1, C, H, W) back to back and compare everything with the golden model.
 
+    beat_clocks: that a beat of the weights takes at its source.
     Raises MismatchError at the first difference, SimulationError when the hardware stalls.
     """
     from sw import golden_shared
 
     codes = frames.transpose(0, 1, 3, 4, 2).reshape(-1, 1).astype(np.uint32)
-    # The next image's first weights are asked for before this one's scores are out: one image's weights more.
-    weights = np.tile(_words(program.weight_stream()), (len(frames) + 1, 1))
+    inputs, loaded = [codes], None
+    if device.interface.loadable:
+        loaded = np.array(load_words(program), np.uint32)
+        loaded[0] |= 1 << LOAD_LAYOUT["first"].offset
+    elif len(device.interface.inputs) > 1:
+        # The next image's first weights are asked for before this one's scores are out: one image's weights more.
+        inputs.append(np.tile(_words(program.weight_stream()), (len(frames) + 1, 1)))
+    load_clocks = (
+        100_000 + 2 * program.streamed_beats
+    )  # the start of the chip, the check of what was loaded
     classes, ended, work, spikes = [], [], [], 0
     counters: list[list[dict[str, np.ndarray]]] = [[] for _ in program.steps]
-    with device.start([codes, weights], seed=seed, pause=pause) as run:
+    with device.start(inputs, seed=seed, pause=pause, weights=loaded, patience=load_clocks) as run:
         for at in range(0, len(frames), CHUNK):
             part = frames[at : at + CHUNK]
             trace = golden_shared.run(program.schedule, part)
-            run.patience = 10_000 + int(4 * program.streamed_beats / (1 - pause))
+            run.patience = 10_000 + int(4 * beat_clocks * program.streamed_beats / (1 - pause))
             recording = run.take(len(part))
             said = dict(
                 zip((s.port for s in device.interface.records), recording.streams, strict=True)
@@ -186,27 +211,35 @@ def simulate(
     seed: int = 0,
     pause: float = 0.2,
     frequency_mhz: float = 25.0,
+    memory: str | None = None,
     console: Console | None = None,
 ) -> dict[str, Any]:
     """Generate, compile, run `frames` with pauses and some without; return all figures as a JSON object.
 
+    memory: as for `build`.
     Raises MismatchError, SimulationError or NetworkError.
     """
     console = console or Console(quiet=True)
     started = time.monotonic()
-    device = build(program)
-    checked = run_images(device, program, frames, seed=seed, pause=pause)
+    clock_hz = frequency_mhz * 1e6
+    beat = clocks_per_beat(program, memory, clock_hz)
+    BUILD_ROOT.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=BUILD_ROOT) as folder:
+        device = build(program, Path(folder), memory=memory, clock_hz=clock_hz)
+        checked = run_images(device, program, frames, seed=seed, pause=pause, beat_clocks=beat)
+        speed = checked
+        if pause:
+            speed = run_images(device, program, frames[:SPEED_IMAGES], seed=seed, beat_clocks=beat)
     console.print(
         f"{len(frames)} images: scores, classes, all counters and {checked.spikes:,} spikes of "
         f"{len(program.steps)} steps equal the golden model (pauses {pause:g}, seed {seed})"
     )
-    speed = run_images(device, program, frames[:SPEED_IMAGES], seed=seed) if pause else checked
     intervals = np.diff(speed.ended)
     interval = float(intervals.mean()) if len(intervals) else float(speed.clocks)
     predicted = program.schedule.forecast(
         speed.work,
         depth=program.weight_depth,
-        beats=[program.beats(step.weight_width) for step in program.steps],
+        beats=[beat * program.beats(step.weight_width) for step in program.steps],
     )
     forecast = float(np.diff(predicted).mean()) if len(predicted) > 1 else float(predicted[0])
     lanes = program.schedule.sharing.lanes
@@ -228,6 +261,8 @@ def simulate(
         "lane_utilisation_in_slots": operations / (lanes * slots),
         "images_per_second": frequency_mhz * 1e6 / interval,
         "frequency_mhz": frequency_mhz,
+        "memory": memory,
+        "clocks_per_beat": beat,
         "weight_words_per_image": program.schedule.streamed_rows,
         "weight_bits_per_clock": bits / interval,
         "weight_bytes_per_second": bits / 8 * frequency_mhz * 1e6 / interval,
@@ -274,11 +309,17 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         prog="python -m sim.shared",
         description="Run images through the compiled RTL of the shared engine and compare it with the golden model.",
-        epilog="example:\n  python -m sim.shared networks/mnist-multilevel.npz --lanes 16 --images 100",
+        epilog="examples:\n  python -m sim.shared networks/mnist-multilevel.npz --lanes 16 --images 100\n"
+        "  python -m sim.shared networks/mnist-multilevel.npz --lanes 32 --memory sdram --frequency 62.5",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add_input_options(parser, images=20)
     add_sharing_options(parser)
+    parser.add_argument(
+        "--memory",
+        choices=MEMORIES,
+        help="what the weights come from, simulated, too (default: a source that is never late)",
+    )
     add_pause_options(parser, pause=0.2)
     add_frequency_option(parser)
     add_json_option(parser)
@@ -293,6 +334,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     try:
         program = program_of(args.network, args)
+        clocks_per_beat(program, args.memory, args.frequency * 1e6)
         inputs = load_inputs(program.schedule.network, args.data, args.images)
     except (NetworkError, DataError) as error:
         print(error, file=sys.stderr)
@@ -309,6 +351,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             seed=seed,
             pause=args.pause,
             frequency_mhz=args.frequency,
+            memory=args.memory,
             console=console,
         )
     except MismatchError as error:

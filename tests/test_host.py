@@ -47,6 +47,7 @@ class Device:
         self.clocks = self.moved = self._pressed = 0
         self._random = np.random.default_rng(7)
         self._deframer = Deframer()
+        self.stored = 1
         self.reset = Signal()
         self.simulator = Simulator(ResetInserter(self.reset)(self.dut))
         self.simulator.add_clock(1e-6)
@@ -106,6 +107,8 @@ class Device:
                 offered = True
                 ctx.set(dut.i.payload, self._to_device.pop(0))
             ctx.set(dut.i.valid, offered)
+            if loads:
+                ctx.set(dut.stored, self.stored)
             takes, accepts = bool(chances[1] < 0.5), bool(chances[2] < 0.8)
             ctx.set(dut.o.ready, takes)
             ctx.set(dut.o_code.ready, accepts)
@@ -217,6 +220,19 @@ def test_load_then_classify(images, weights):
         client.classify(images[0])
     client.load(weights)
     assert right(device, client.classify(images[1]), images[1])
+
+
+def test_a_memory_that_forgets(images, weights):
+    """The right weights, but the memory does not hold them: refused like wrong ones, until it does."""
+    device = Device(weights=weights)
+    client = client_of(device)
+    device.stored = 0
+    with pytest.raises(BoardError, match=r"or the board's memory does not keep them$"):
+        client.load(weights)
+    assert not client.identity.loaded
+    device.stored = 1
+    client.load(weights)
+    assert right(device, client.classify(images[0]), images[0])
 
 
 def test_counters():

@@ -24,8 +24,8 @@ CONTRACT = (
     "sw.frames",
 )
 
-# Composition roots: for boards, and for chips.
-ROOTS = ("hw.build", "hw.asic")
+# Composition roots: for boards, for boards with a shared engine, and for chips.
+ROOTS = ("hw.build", "hw.build_shared", "hw.asic")
 
 # Files that run inside the simulator's own process.
 IN_SIMULATOR = ("sim.bench_", "sim.drivers", "sim.scoreboard", "sim.vectors")
@@ -76,6 +76,7 @@ def allowed_own(module: str) -> tuple[str, ...]:
                 "sw.inputs",
                 "sw.energy",
                 "sim.run",
+                "sim.shared",
                 "sim.model",
                 "sim.verilator",
                 "sim.waves",

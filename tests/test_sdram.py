@@ -144,7 +144,7 @@ def test_share_of_the_bandwidth():
         ({"active": 30, "cycle": 50}, [Fault.PRECHARGE]),
         ({"refresh": 60}, [Fault.ACTIVATE, Fault.REFRESH]),
         ({"recovery": 10, "active": 30, "cycle": 50}, [Fault.PRECHARGE]),
-        ({"interval": 64e6 / 8192 * 1.2}, [Fault.LATE]),
+        ({"interval": 64e6 / 8192 * 1.4}, [Fault.LATE]),
     ],
 )
 def test_the_chip_sees_what_is_broken(change, faults):

@@ -10,6 +10,7 @@ import graphs
 import support
 from hw.shared import generate
 from hw.shared.program import Program
+from hw.shared.simulated import clocks_per_beat
 from sim import shared
 from sim.compare import MismatchError
 from sw import golden_shared
@@ -28,12 +29,12 @@ CASES = {
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_equals_golden_in_the_predicted_time(name):
+def test_equals_golden_in_the_predicted_time(tmp_path, name):
     """Random images under mostly pauses, and as many as fast as it goes."""
     network, sharing, stream_width = CASES[name]
     program = Program.of(Schedule(network, sharing), stream_width=stream_width)
     frames = support.images(np.random.default_rng(1), network, 8)
-    device = shared.build(program)
+    device = shared.build(program, tmp_path)
     shared.run_images(device, program, frames, seed=7, pause=0.7)
     outcome = shared.run_images(device, program, frames)
     predicted = program.schedule.forecast(
@@ -45,7 +46,28 @@ def test_equals_golden_in_the_predicted_time(name):
     assert elapsed == pytest.approx(predicted[-1] - predicted[0], rel=0.02)
 
 
-def test_the_comparison_sees_a_wrong_weight():
+@pytest.mark.parametrize(("memory", "width"), [("sdram", 16), ("flash", 8)])
+def test_weights_from_a_memory(tmp_path, memory, width):
+    """With the chip in the loop, which the weights hold up: everything equal, and as late as predicted."""
+    network, _ = support.configuration("conv-odd")
+    schedule = Schedule(network, Sharing(lanes=8, fire_units=8, word_codes=8))
+    program = Program.of(schedule, stream_width=width)
+    frames = support.images(np.random.default_rng(1), network, 4)
+    clock_hz = 62.5e6
+    beat = clocks_per_beat(program, memory, clock_hz)
+    device = shared.build(program, tmp_path, memory=memory, clock_hz=clock_hz)
+    outcome = shared.run_images(device, program, frames, seed=5, pause=0.1, beat_clocks=beat)
+    predicted = schedule.forecast(
+        outcome.work,
+        depth=program.weight_depth,
+        beats=[beat * program.beats(step.weight_width) for step in program.steps],
+    )
+    assert outcome.ended[-1] - outcome.ended[0] == pytest.approx(
+        predicted[-1] - predicted[0], rel=0.02
+    )
+
+
+def test_the_comparison_sees_a_wrong_weight(tmp_path):
     """One weight of the stream is changed: the run fails at the step that uses it."""
     network, _ = support.configuration("one-channel")
     program = Program.of(Schedule(network, Sharing(lanes=8, word_codes=8)), stream_width=64)
@@ -55,17 +77,17 @@ def test_the_comparison_sees_a_wrong_weight():
         Schedule(replace(network, layers=tuple(layers)), Sharing(lanes=8, word_codes=8))
     )
     frames = support.images(np.random.default_rng(1), network, 4)
-    device = shared.build(program)
+    device = shared.build(program, tmp_path)
     with pytest.raises(MismatchError, match="^image 1, "):
         shared.run_images(device, replace(program, schedule=other.schedule), frames)
 
 
-def test_what_comes_after_the_last_image_is_found():
+def test_what_comes_after_the_last_image_is_found(tmp_path):
     """An engine that goes on by itself, here because it gets an image too many, does not pass."""
     network, _ = support.configuration("one-channel")
     program = Program.of(Schedule(network, Sharing(lanes=8, word_codes=8)), stream_width=64)
     frames = support.images(np.random.default_rng(1), network, 4)
-    device = shared.build(program)
+    device = shared.build(program, tmp_path)
 
     class TooMany:
         interface = device.interface
@@ -97,6 +119,12 @@ def test_command_lines(tmp_path, capsys):
     capsys.readouterr()
     assert generate.main([str(path), "-o", str(out), "--lanes", "0"]) == 2
     assert capsys.readouterr().err == "lanes must be an integer in 1..1024, not 0\n"
+    assert shared.main([str(path), "--memory", "sdram", "--frequency", "200"]) == 2
+    assert capsys.readouterr().err == "an SDRAM is clocked with 10 to 100 MHz, not 200\n"
+    assert shared.main([str(path), "--memory", "sdram", "--stream", "64", "--lanes", "4"]) == 2
+    assert capsys.readouterr().err == (
+        "the SDRAM has 16 data lines; the weight stream must be as wide, not 64 bits\n"
+    )
     assert shared.main([str(path), "--pause", "1"]) == 2
     assert capsys.readouterr().err == "--pause must be in 0 <= p < 1, not 1.0\n"
 

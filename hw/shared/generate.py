@@ -12,33 +12,48 @@ from pathlib import Path
 from typing import Any
 
 from amaranth.back import verilog
+from amaranth.lib.wiring import Component
 
 from sw.network import NetworkError, load
 from sw.schedule import Schedule, Sharing
 
 from ..generate import TOP, describe_ports, write_design
+from ..macros import Macros
+from ..sdram import WORD_BITS
 from .engine import Engine
 from .program import Program
 
 FORMAT = "stairspike-shared"
 VERSION = 1
+LARGE_BITS = 1 << 20  # of a memory that would make Verilog of megabytes
 
 
 def generate(
-    program: Program, directory: Path, *, counters: bool = True, taps: bool = False
+    program: Program,
+    directory: Path,
+    *,
+    counters: bool = True,
+    taps: bool = False,
+    design: Component | None = None,
 ) -> dict[str, Any]:
     """Write ``accelerator.v``, ``accelerator.json`` and ``weights.bin`` into `directory` and return the manifest.
 
-    counters: with the activity counters; taps: with a view on what is fired.
+    counters: with the activity counters; taps: with a view on what is fired; design: what is made of the program, an
+    `Engine` if nothing else; its large memories are macros (`hw.macros`).
     """
-    design = Engine(program, counters=counters, taps=taps)
-    text = verilog.convert(design, name=TOP, emit_src=False, strip_internal_attrs=True)
+    target = None if design is None else Macros(LARGE_BITS)
+    design = design or Engine(program, counters=counters, taps=taps)
+    text = verilog.convert(
+        design, name=TOP, platform=target, emit_src=False, strip_internal_attrs=True
+    )
     manifest = describe(program) | {
         "options": {"counters": counters, "taps": taps},
         "ports": describe_ports(design),
     }
+    if target is not None and target.macros:
+        manifest["memories"] = target.describe()
     weights = program.weight_stream().tobytes()
-    write_design(directory, TOP, text, manifest, others={"weights.bin": weights})
+    write_design(directory, TOP, text, manifest, target, {"weights.bin": weights})
     return manifest
 
 
@@ -99,7 +114,7 @@ def add_sharing_options(parser: argparse.ArgumentParser) -> None:
         "--fire-units", type=int, default=1, metavar="F", help="neurons that fire a clock (default: %(default)s)"
     )  # fmt: skip
     parser.add_argument(
-        "--stream", type=int, default=64, metavar="BITS", help="width of the weight stream (default: %(default)s)"
+        "--stream", type=int, metavar="BITS", help="width of the weight stream (default: 64; from an SDRAM 16)"
     )  # fmt: skip
     parser.add_argument(
         "--buffer", type=int, metavar="WORDS", help="words of P weights on the chip (default: twice the largest group)"
@@ -109,9 +124,10 @@ def add_sharing_options(parser: argparse.ArgumentParser) -> None:
 def program_of(path: Path, args: argparse.Namespace) -> Program:
     """The program that the options ask for.  Raises NetworkError when they do not suit the network in `path`."""
     sharing = Sharing.of(args.lanes, args.fire_units)
-    return Program.of(
-        Schedule(load(path), sharing), weight_depth=args.buffer, stream_width=args.stream
-    )
+    stream = args.stream
+    if stream is None:
+        stream = WORD_BITS if getattr(args, "memory", None) == "sdram" else 64
+    return Program.of(Schedule(load(path), sharing), weight_depth=args.buffer, stream_width=stream)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
