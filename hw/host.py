@@ -4,14 +4,18 @@ import zlib
 from collections.abc import Sequence
 
 from amaranth import *
-from amaranth.lib import data, stream, wiring
+from amaranth.lib import data, memory, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from hw import protocol
-from hw.link import SLOT_BYTES, Crc32, FrameReceiver, FrameSender
+from hw.link import Crc32, FrameReceiver, FrameSender
 from hw.loader import LOAD_LAYOUT
 from hw.protocol import Identity
 from hw.spike import score_layout
+
+TEXT_BITS = 5  # of the place of a byte in an answer's head and the identity behind it
+_FLAGS = protocol.HEAD_BYTES + protocol.FLAGS_PLACE
+_NEXT = protocol.HEAD_BYTES + protocol.NEXT_PLACE
 
 
 class Host(wiring.Component):
@@ -107,8 +111,8 @@ class Host(wiring.Component):
 
         command, number, next_number = Signal(4), Signal(8), Signal(8)
         status = Signal(3)  # kind of the answer
-        # Bytes of the command's payload that are left, then place in the answer.
-        rest = Signal(range(max(SLOT_BYTES, 4 * identity.counter_count)))
+        rest = Signal(8)  # bytes of the command's payload that are left
+        place = Signal(range(max(32, 4 * identity.counter_count)))  # in the answer
         at = Signal(
             range(max(identity.image_bytes, load_bytes) + 1)
         )  # in the image or in the weights
@@ -134,24 +138,14 @@ class Host(wiring.Component):
                     receiver.o.ready.eq(0),
                 ]
 
-        # The head of an answer, and behind it the identity.
-        size = Signal(16)
         has_body = ~status[2] & (status[:2] != 0)
-        with m.Switch(status):
-            for kind, length in (
-                (protocol.IDENTITY, protocol.IDENTITY_BYTES),
-                (protocol.COUNTS, 4 * identity.counter_count),
-                (
-                    protocol.RESULT,
-                    protocol.result_bytes(identity.class_count, identity.score_bytes),
-                ),
-            ):
-                with m.Case(kind - protocol.OK):
-                    m.d.comb += size.eq(length)
-        table = [Const(value, 8) for value in identity.encode()]
-        table[protocol.FLAGS_PLACE] = Cat(Const(loadable, 1), loaded, failed, Const(0, 5))
-        table[protocol.NEXT_PLACE] = next_number
-        table = [Cat(status, Const(protocol.OK >> 3, 5)), number, size[:8], size[8:], *table]
+        m.submodules.texts = texts = memory.Memory(
+            shape=8, depth=8 << TEXT_BITS, init=self._texts()
+        )
+        text = texts.read_port()
+        m.d.comb += text.addr.eq(Cat(place[:TEXT_BITS], status))
+        live = {1: number, _FLAGS: Cat(Const(loadable, 1), loaded, failed), _NEXT: next_number}
+        steady = Signal()  # `text` belongs to `place`
 
         m.d.comb += self.o_code.payload.eq(byte.payload)
         if loadable:
@@ -277,50 +271,53 @@ class Host(wiring.Component):
                                 answer(protocol.BAD_WEIGHTS)
                 if self.boot:
                     with m.If(booting):
-                        m.d.sync += [booting.eq(0), failed.eq(~right), rest.eq(0)]
+                        m.d.sync += [booting.eq(0), failed.eq(~right)]
                         m.next = "Kind"
 
             # --------------------------------------------------------------------------------------- an answer
             with m.State("Release"):
                 m.d.comb += receiver.release.eq(1)
-                m.d.sync += rest.eq(0)
                 m.next = "Answer"
             with m.State("Answer"):
-                # The head, and behind it the identity.
-                head_ends = rest == protocol.HEAD_BYTES - 1
-                ends = (rest == len(table) - 1) | (head_ends & ~has_body)
+                head_ends = place == protocol.HEAD_BYTES - 1
+                ends = (place == protocol.HEAD_BYTES + protocol.IDENTITY_BYTES - 1) | (
+                    head_ends & ~has_body
+                )
                 m.d.comb += [
-                    out.valid.eq(1),
-                    out.p.data.eq(_entry(table, rest)),
+                    out.valid.eq(steady),
+                    out.p.data.eq(text.data),
                     out.p.last.eq(ends),
                 ]
-                with m.If(out.ready):
-                    m.d.sync += rest.eq(rest + 1)
+                with m.Switch(place):
+                    for index, value in live.items():
+                        with m.Case(index):
+                            m.d.comb += out.p.data.eq(value)
+                m.d.sync += steady.eq(~(steady & out.ready))
+                with m.If(steady & out.ready):
+                    m.d.sync += place.eq(place + 1)
                     with m.If(ends):
-                        m.d.sync += rest.eq(0)
+                        m.d.sync += place.eq(0)
                         m.next = "Kind"
                     with m.Elif(head_ends & (status == protocol.RESULT - protocol.OK)):
                         m.next = "Sum"
                     if identity.counter_count:
                         with m.Elif(head_ends & (status == protocol.COUNTS - protocol.OK)):
-                            m.d.sync += rest.eq(0)
+                            m.d.sync += place.eq(0)
                             m.next = "Counters"
             if identity.counter_count:
                 with m.State("Counters"):
-                    last = rest == 4 * identity.counter_count - 1
-                    counts = [
-                        Value.cast(self.counters).word_select(n, 8)
-                        for n in range(4 * identity.counter_count)
-                    ]
+                    byte_count = 4 * identity.counter_count
+                    counts = Cat(self.counters, Const(0, 8 * ((1 << len(place)) - byte_count)))
                     m.d.comb += [
                         out.valid.eq(1),
-                        out.p.data.eq(_entry(counts, rest)),
-                        out.p.last.eq(last),
+                        # Filled up, it is a plain tree of multiplexers.
+                        out.p.data.eq(counts.word_select(place, 8)),
+                        out.p.last.eq(place == byte_count - 1),
                     ]
                     with m.If(out.ready):
-                        m.d.sync += rest.eq(rest + 1)
-                        with m.If(last):
-                            m.d.sync += rest.eq(0)
+                        m.d.sync += place.eq(place + 1)
+                        with m.If(out.p.last):
+                            m.d.sync += place.eq(0)
                             m.next = "Kind"
 
             with m.State("Sum"):
@@ -329,24 +326,24 @@ class Host(wiring.Component):
                 m.d.comb += [out.valid.eq(~count[3]), out.p.data.eq(crc.value[:8])]
                 with m.If(count[3]):
                     m.d.sync += count.eq(count + 1)
-                with m.Elif(rest == protocol.HEAD_BYTES + protocol.CRC_BYTES):
-                    m.d.comb += out.valid.eq(0)
-                    m.d.sync += rest.eq(0)
-                    m.next = "Scores"
                 with m.Elif(out.ready):
-                    m.d.sync += [count.eq(8), rest.eq(rest + 1)]
+                    m.d.sync += [count.eq(8), place.eq(place + 1)]
+                    with m.If(place == protocol.HEAD_BYTES + protocol.CRC_BYTES - 1):
+                        m.d.sync += [count.eq(0), place.eq(0)]
+                        m.next = "Scores"
             with m.State("Scores"):
                 size = identity.score_bytes
                 extended = Signal(signed(8 * size))
-                m.d.comb += [
-                    extended.eq(self.i_score.p.score),
-                    out.valid.eq(self.i_score.valid),
-                    out.p.data.eq(_entry([extended.word_select(n, 8) for n in range(size)], rest)),
-                ]
+                m.d.comb += [extended.eq(self.i_score.p.score), out.valid.eq(self.i_score.valid)]
+                m.d.comb += out.p.data.eq(extended[-8:])
+                with m.Switch(place):
+                    for index in range(size - 1):
+                        with m.Case(index):
+                            m.d.comb += out.p.data.eq(extended.word_select(index, 8))
                 with m.If(self.i_score.valid & out.ready):
-                    m.d.sync += rest.eq(rest + 1)
-                    with m.If(rest == size - 1):
-                        m.d.sync += rest.eq(0)
+                    m.d.sync += place.eq(place + 1)
+                    with m.If(place == size - 1):
+                        m.d.sync += place.eq(0)
                         with m.If(self.i_score.p.last):
                             m.next = "Class"
                         with m.Else():
@@ -362,8 +359,16 @@ class Host(wiring.Component):
                     m.next = "Kind"
         return m
 
-
-def _entry(table, index):
-    """The byte of `table` at the lower bits of `index`; filled up, it is a plain tree of multiplexers."""
-    bits = (len(table) - 1).bit_length()
-    return Cat(*table, Const(0, 8 * ((1 << bits) - len(table)))).word_select(index[:bits], 8)
+    def _texts(self):
+        """What is constant in the answers: the head of each kind, and behind it the identity."""
+        identity = self.identity
+        sizes = {
+            protocol.IDENTITY: protocol.IDENTITY_BYTES,
+            protocol.RESULT: protocol.result_bytes(identity.class_count, identity.score_bytes),
+            protocol.COUNTS: 4 * identity.counter_count,
+        }
+        texts = b""
+        for kind in range(protocol.OK, protocol.OK + 8):
+            head = bytes([kind, 0]) + sizes.get(kind, 0).to_bytes(2, "little")
+            texts += (head + identity.encode()).ljust(1 << TEXT_BITS, b"\0")
+        return texts

@@ -10,8 +10,7 @@ from hw.protocol import (
     CRC_BYTES,
     END,
     ESCAPE,
-    ESCAPED_END,
-    ESCAPED_ESCAPE,
+    ESCAPED,
     HEAD_BYTES,
 )
 
@@ -77,8 +76,7 @@ class FrameReceiver(wiring.Component):
         byte = self.i.payload
         escaped = Signal()
         ends, escapes = byte == END, (byte == ESCAPE) & ~escaped
-        value = Mux(escaped, Mux(byte == ESCAPED_END, END, ESCAPE), byte)
-        illegal = escaped & (byte != ESCAPED_END) & (byte != ESCAPED_ESCAPE)
+        value = (byte ^ Mux(escaped, ESCAPED, 0))[:8]
         is_data = ~ends & ~escapes
         count = Signal(3)
         with m.If(self.i.valid):
@@ -113,7 +111,7 @@ class FrameReceiver(wiring.Component):
                 m.d.sync += length.eq(value)
             too_long = in_head & (place[:3] == (start + 3) % 8) & (value != 0)
             no_room = ~in_head & place[3:8].all()  # left in the slot
-            with m.If(illegal | too_long | no_room | full.bit_select(filling, 1)):
+            with m.If(too_long | no_room | full.bit_select(filling, 1)):
                 m.d.sync += bad.eq(1)
         with m.Elif(now & ends):
             m.d.sync += [place.eq(start), bad.eq(0)]
@@ -177,7 +175,7 @@ class FrameSender(wiring.Component):
                 with m.If(special & self.o.ready):
                     m.next = "Escaped"
             with m.State("Escaped"):
-                say(Mux(byte == END, ESCAPED_END, ESCAPED_ESCAPE), "Count")
+                say(byte ^ ESCAPED, "Count")
             with m.State("Count"):
                 # The complement of the lowest bit, which is what is being said, shifts the CRC and leaves it as it is.
                 m.d.comb += [crc.en.eq(1), crc.bit.eq(Mux(place != 0, ~crc.value[0], byte[0]))]

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from .figures import Room, bars, floor
-from .report import KINDS
+from .report import AROUND, KINDS
 
 STYLE = """
 :root { color-scheme: light dark; --ink: #1b1b1b; --quiet: #555; --paper: #fff; --line: #ccc; --heat: #f08c00;
@@ -237,9 +237,9 @@ def _timing(timing: Mapping[str, Any]) -> list[str]:
 
 
 def room_in_words(room: str) -> str:
-    """A place of the netlist as people say it: engine.accelerator.layer0.neuron.fire is layer 0's neuron, fire."""
+    """A place of the netlist as people say it: line.engine.accelerator.layer0.neuron.fire is layer 0's neuron, fire."""
     parts = [part.partition("$")[0] for part in room.split(".")]
-    parts = [part for part in parts if part not in ("engine", "accelerator")]
+    parts = [part for part in parts if part not in AROUND]
     if not parts or not parts[0]:
         return "the top"
     if parts[0].startswith("layer") and parts[0][5:].isdecimal():

@@ -4,7 +4,7 @@ Everything that crosses the line is a frame; numbers are little-endian:
 
     kind 1 | number 1 | length 2 | payload | CRC-32 of all before it 4
 
-A frame stands between two bytes END, and END and ESCAPE inside it travel as two bytes (the byte stuffing of RFC 1055).
+A frame stands between two bytes END, and END and ESCAPE inside it travel as two bytes (the byte stuffing of RFC 1662).
 So END always ends what was begun: noise, a lost byte or half a frame cost the frame that they hit and nothing after it,
 and no side needs to time the line.  Empty frames mean nothing; a line that has to say something says END.
 
@@ -39,13 +39,14 @@ from dataclasses import astuple, dataclass
 
 from sw.folding import Folding
 
-VERSION = 2
+VERSION = 3
 
 # Of questions; an answer has the highest bit set.
 IDENTIFY, CLASSIFY, LOAD, MORE, COUNTERS = range(1, 6)
 OK, IDENTITY, RESULT, COUNTS, AGAIN, BAD_COMMAND, NOT_LOADED, BAD_WEIGHTS = range(0x80, 0x88)
 
-END, ESCAPE, ESCAPED_END, ESCAPED_ESCAPE = 0xC0, 0xDB, 0xDC, 0xDD
+END, ESCAPE = 0x7E, 0x7D
+ESCAPED = 0x20  # the bit that an escaped byte has inverted
 CHUNK_BYTES = 240
 WINDOW = 2
 
@@ -72,11 +73,15 @@ class Frame:
 
     def encode(self) -> bytes:
         """The bytes on the line."""
-        body = _HEAD.pack(self.kind, self.number, len(self.payload)) + self.payload
-        body += _CRC.pack(zlib.crc32(body))
-        stuffed = body.replace(bytes([ESCAPE]), bytes([ESCAPE, ESCAPED_ESCAPE]))
-        stuffed = stuffed.replace(bytes([END]), bytes([ESCAPE, ESCAPED_END]))
-        return bytes([END]) + stuffed + bytes([END])
+        return on_line(_HEAD.pack(self.kind, self.number, len(self.payload)) + self.payload)
+
+
+def on_line(text: bytes) -> bytes:
+    """`text` and its CRC, stuffed, between two END."""
+    text += _CRC.pack(zlib.crc32(text))
+    for byte in (ESCAPE, END):
+        text = text.replace(bytes([byte]), bytes([ESCAPE, byte ^ ESCAPED]))
+    return bytes([END]) + text + bytes([END])
 
 
 class Deframer:
@@ -104,15 +109,11 @@ def _decode(stuffed: bytes) -> Frame | None:
     body = bytearray()
     escaped = False
     for byte in stuffed:
-        if escaped:
-            if byte not in (ESCAPED_END, ESCAPED_ESCAPE):
-                return None
-            body.append(END if byte == ESCAPED_END else ESCAPE)
-            escaped = False
-        elif byte == ESCAPE:
+        if byte == ESCAPE and not escaped:
             escaped = True
         else:
-            body.append(byte)
+            body.append(byte ^ ESCAPED if escaped else byte)
+            escaped = False
     if escaped or len(body) < HEAD_BYTES + CRC_BYTES:
         return None
     kind, number, length = _HEAD.unpack_from(body)

@@ -189,15 +189,15 @@ def kind_of(cell_type: str) -> str | None:
     return None
 
 
-def fold_rooms(
-    rooms: Mapping[Room, Counter[str]], top: str = "engine"
-) -> dict[str, dict[str, int]]:
-    """Rooms as rows of a table: a layer's own rooms one by one, everything else by its first name below `top`."""
+# The rooms around those that say something.
+AROUND = ("line", "engine", "accelerator")
+
+
+def fold_rooms(rooms: Mapping[Room, Counter[str]]) -> dict[str, dict[str, int]]:
+    """Rooms as rows of a table: a layer's own rooms one by one, everything else by its first name within AROUND."""
     table: defaultdict[str, Counter[str]] = defaultdict(Counter)
     for room, counts in rooms.items():
-        path = room[1:] if room[:1] == (top,) else room
-        if path[:1] == ("accelerator",):
-            path = path[1:] or ("accelerator",)
+        path = tuple(name for name in room if name not in AROUND) or room[-1:]
         depth = 2 if path and path[0].startswith("layer") else 1
         table[" ".join(part.partition("$")[0] for part in path[:depth]) or "pins"] += counts
     return {name: {kind: table[name][kind] for kind in KINDS} for name in sorted(table)}

@@ -17,7 +17,7 @@ import support
 from boards import run
 from boards.accelerator import Accelerator, AcceleratorError, Result
 from boards.backends import Answers, Design, Golden
-from boards.top import SerialAccelerator
+from boards.lines import SerialAccelerator
 from hw.accelerator import Accelerator as Engine
 from hw.weights import load_image
 from sw import golden

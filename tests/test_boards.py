@@ -9,7 +9,7 @@ from amaranth import Module
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
-from boards import NAMES, find_board
+from boards import NAMES, UnknownBoardError, find_board
 from boards.folding import fold_for_board
 from boards.top import Top
 from hw import build
@@ -44,7 +44,8 @@ class Echo(wiring.Component):
 
 class EchoTop(Top):
     def __init__(self, board):
-        self.board, self.engine = board, Echo()
+        self.board, self.line, self.host = board, Echo(), "uart"
+        self.boot = self.sdram = None
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -63,6 +64,33 @@ def test_every_port_has_a_pin(name: str) -> None:
     assert len(set(placed.values())) == len(placed)
     assert all(re.fullmatch(pin, place) for place in placed.values())
     assert any("rx" in port for port in ports) and any("tx" in port for port in ports)
+
+
+@pytest.mark.parametrize(("host", "boot"), [("uart", True), ("spi", False), ("spi", True)])
+def test_host_and_boot(host: str, boot: bool) -> None:
+    """The iCEBreaker's other tops have all their pins."""
+    network = one_layer(width=3)
+    designed = build.design(network, find_board("icebreaker"), host=host, boot=boot)
+    ports = set(re.findall(r"^set_io (\S+)", designed.files[f"{TOP}.pcf"], re.MULTILINE))
+    flash = {f"spi_flash_1x_0__{name}__io" for name in ("cs", "clk", "copi", "cipo", "wp", "hold")}
+    assert ports >= flash if boot else not ports & flash
+    line = ("cs_n", "sck", "copi", "cipo") if host == "spi" else ("rx", "tx")
+    assert {port for port in ports if port.startswith(("controller", "uart"))} == {
+        f"{'controller' if host == 'spi' else 'uart'}_0__{name}__io" for name in line
+    }
+    assert designed.weights
+
+
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        ({"host": "spi"}, "the ulx3s has no pins for SPI; use --host uart"),
+        ({"boot": True}, "the ulx3s has no weights to take from a flash memory; leave --boot out"),
+    ],
+)
+def test_what_a_board_lacks(options: dict, sentence: str) -> None:
+    with pytest.raises(UnknownBoardError, match=f"^{sentence}$"):
+        build.design(one_layer(width=3), find_board("ulx3s"), **options)
 
 
 def test_list(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -15,8 +15,8 @@ from amaranth.back import rtlil
 from boards import UnknownBoardError, find_board
 from boards.client import Client
 from boards.folding import fold_for_board
+from boards.lines import SerialAccelerator
 from boards.pll import Ecp5Pll, GowinPll, Ice40Pll, XilinxMmcm
-from boards.top import SerialAccelerator
 from hw import build, report, toolchain
 from hw.accelerator import Accelerator
 from hw.flows import TOP as BUILT

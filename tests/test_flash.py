@@ -1,48 +1,14 @@
 # amaranth: UnusedElaboratable=no
-"""The reader of weights against a model of a serial flash memory, written from the data sheets' timing diagrams."""
+"""The reader of weights, and the one at start, against a model of a serial flash memory."""
 
 import random
 
 import pytest
 from amaranth.sim import Simulator
 
+from flash_memory import FlashModel
+from hw.boot import FlashBoot
 from hw.shared.flash import FAST_READ, READ, FlashReader
-
-
-class FlashModel:
-    """Mode 0: takes a bit at every rising edge of the clock, puts one out after every falling edge.
-
-    Members
-        commands: (command, address) of every selection; count: bits that were put out in the last one
-    """
-
-    def __init__(self, content: bytes):
-        self.content, self.commands, self.count = content, [], 0
-        self.selected, self.clk, self.bits, self.cipo = False, 0, [], 1
-
-    def look(self, cs_n: int, clk: int, copi: int) -> int:
-        """The level of cipo, given the other three pins."""
-        if cs_n:
-            assert not self.selected or clk == 0, "deselected in the middle of a bit"
-            self.selected, self.bits, self.cipo = False, [], 1
-        elif not self.selected:
-            assert clk == 0, "selected while the clock is high"
-            self.selected, self.count = True, 0
-        elif clk and not self.clk:
-            self.bits.append(copi)
-        elif self.clk and not clk:
-            head = 40 if self._number(0, 8) == FAST_READ else 32
-            if len(self.bits) == head:
-                self.commands.append((self._number(0, 8), self._number(8, 32)))
-            if len(self.bits) >= head:
-                at = 8 * self.commands[-1][1] + len(self.bits) - head
-                self.cipo = self.content[at // 8] >> (7 - at % 8) & 1
-                self.count += 1
-        self.clk = clk
-        return self.cipo
-
-    def _number(self, low: int, high: int) -> int:
-        return int("".join(map(str, self.bits[low:high])) or "0", 2)
 
 
 @pytest.mark.parametrize(
@@ -87,6 +53,35 @@ def test_reads_over_and_over(address, size, beat_bytes, fast, pause):
     simulator.add_testbench(sink)
     simulator.run()
     assert flash.commands == [(FAST_READ if fast else READ, address)] * 3
+
+
+def test_boot():
+    """A sleeping memory is woken, read once, and left alone."""
+    rng = random.Random(3)
+    content = rng.randbytes(400)
+    flash = FlashModel(content, asleep=True)
+    dut = FlashBoot(address=300, size=64)
+    received = []
+
+    async def bench(ctx):
+        quiet = 0
+        while quiet < 300 or not received:
+            ready = rng.random() < 0.5
+            ctx.set(dut.o.ready, ready)
+            _, _, valid, byte, *pins = await ctx.tick().sample(
+                dut.o.valid, dut.o.payload, dut.cs_n, dut.clk, dut.copi
+            )
+            ctx.set(dut.cipo, flash.look(*pins))
+            if valid and ready:
+                received.append(byte)
+            quiet = quiet + 1 if pins[0] else 0
+
+    simulator = Simulator(dut)
+    simulator.add_clock(1e-6)
+    simulator.add_testbench(bench)
+    simulator.run()
+    assert bytes(received) == content[300:364]
+    assert flash.commands == [(FAST_READ, 300)]
 
 
 @pytest.mark.parametrize(

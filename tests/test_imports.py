@@ -91,6 +91,10 @@ def allowed_own(module: str) -> tuple[str, ...]:
             return ("boards", "hw", *CONTRACT)
         case "proof":
             return ("proof", "hw", "boards", *CONTRACT)
+        case "sim" if module in ("sim.bench_host", "sim.mishaps"):  # the client in the simulator
+            return ("sim.abuse", "sim.mishaps", "boards.client", "hw.protocol", *CONTRACT)
+        case "sim" if module == "sim.host":
+            return ("sim", "hw", "boards.lines", *CONTRACT, "sw.golden", "sw.datasets", "sw.inputs")
         case "sim" if module.startswith(IN_SIMULATOR):
             return (
                 "sim.drivers",

@@ -7,9 +7,10 @@ import pytest
 
 from boards import find_board
 from boards.accelerator import Accelerator
+from boards.lines import SerialAccelerator
 from boards.run import shipped_images
 from boards.shared import program_for_board
-from boards.top import SerialAccelerator, Top
+from boards.top import Top
 from hw import build
 from hw.flows import TOP, prepare
 from hw.sdram import Timing

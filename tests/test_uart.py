@@ -14,7 +14,7 @@ from boards import backends, find_board
 from boards import run as boards_run
 from boards.client import Client
 from boards.folding import fold_for_board
-from boards.top import SerialAccelerator
+from boards.lines import SerialAccelerator
 from hw.accelerator import Accelerator
 from hw.folding import choose_foldings
 from hw.uart import Receiver, Transmitter, baud_divisor
