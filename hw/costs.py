@@ -46,10 +46,10 @@ FITS: Mapping[str, Mapping[str, float]] = {
         "layer": 500, "lane bit": 2, "shift bit": 1, "fire bit": 2, "code bit": 6, "tap": 4,
     },
 }  # fmt: skip
-# LUTs of the serial line, the host, the reset and what the estimate of the layers falls short of; the host's buffer;
-# share of a device that place and route fills without losing speed.
+# LUTs of the serial line, the host, the reset and what the estimate of the layers falls short of; the host's buffer
+# and its answers; share of a device that place and route fills without losing speed.
 HOST_LUTS = 1600
-HOST_BLOCKS = 1
+HOST_BLOCKS = 2
 LOGIC_SHARE = 0.95
 COUNTER_LUTS = 450  # of a layer's activity counters
 NEVER = 1 << 20  # single-port RAMs of a layer whose weights are too many words for one

@@ -10,6 +10,7 @@ from hw import protocol
 from hw.protocol import END, Deframer, Frame, Identity
 
 GOOD_SHARE = 0.3  # of the frames, so that images are finished at all
+BATCH = 4  # frames, at most, before a question
 HISTORY = 300  # frames that may come back; more than there are numbers
 
 
@@ -72,7 +73,7 @@ class Abuser:
         self._images, self._answers = images, answers
         self._deframer = Deframer()
         self._history: deque[bytes] = deque(maxlen=HISTORY)
-        self._image = self._chunk = 0
+        self._image = self._sent = 0  # which one is being sent, and how many of its bytes were
         self._identity: Identity | None = None
         self.counts: Counter[str] = Counter()
 
@@ -81,34 +82,38 @@ class Abuser:
         self._identify()
         while self.counts["spoiled"] < frames:
             frame, text = self._next()
-            if self._rng.random() < GOOD_SHARE:
-                self._line.write(text)
-                self.counts["good"] += 1
-            else:
-                name, spoiled = spoil(text, self._history, self._rng)
-                self._line.write(spoiled)
-                self.counts["spoiled"] += 1
-                self.counts[name] += 1
-                # More frames on their way than the device has room for would push the next one out.
-                if len(list(Deframer().feed(spoiled + bytes([END])))) >= protocol.WINDOW:
-                    self._drain()
+            batch = b"".join(self._treat(text) for _ in range(self._rng.randrange(1, BATCH + 1)))
+            self._line.write(batch)
+            # More frames on their way than the device has room for would push the next one out.
+            if len(list(Deframer().feed(batch + bytes([END])))) >= protocol.WINDOW:
+                self._drain()
             self._history.append(text)
             self._identify()
             assert self._identity is not None
             if self._identity.next == (frame.number + 1) % 256:
-                self._chunk += 1
-                if self._chunk * protocol.CHUNK_BYTES >= len(self._images[self._image]):
-                    self._image, self._chunk = (self._image + 1) % len(self._images), 0
+                self._sent += len(frame.payload)
+                if self._sent == len(self._images[self._image]):
+                    self._image, self._sent = (self._image + 1) % len(self._images), 0
             elif self._identity.next != frame.number:
-                self._chunk = 0  # something old was executed; begin again
+                self._sent = 0  # something old was executed; begin again
         return dict(self.counts)
 
+    def _treat(self, text: bytes) -> bytes:
+        """What becomes of a frame."""
+        if self._rng.random() < GOOD_SHARE:
+            self.counts["good"] += 1
+            return text
+        name, spoiled = spoil(text, self._history, self._rng)
+        self.counts["spoiled"] += 1
+        self.counts[name] += 1
+        return spoiled
+
     def _next(self) -> tuple[Frame, bytes]:
-        """The frame that is due: the next piece of the image."""
+        """The frame that is due: the next piece of the image, of any size, small ones more often."""
         assert self._identity is not None
-        begin = self._chunk * protocol.CHUNK_BYTES
-        payload = self._images[self._image][begin : begin + protocol.CHUNK_BYTES]
-        kind = protocol.MORE if self._chunk else protocol.CLASSIFY
+        size = int(protocol.CHUNK_BYTES ** self._rng.random())
+        payload = self._images[self._image][self._sent : self._sent + size]
+        kind = protocol.MORE if self._sent else protocol.CLASSIFY
         frame = Frame(kind, self._identity.next, payload)
         return frame, frame.encode()
 

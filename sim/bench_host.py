@@ -108,6 +108,7 @@ class Blocking:
         self._rng = random.Random(seed)
         self._outgoing = bytearray()
         self._heard: deque[int] = deque()
+        self._last = END
         self._wait = resume(self._listen)
         self.ignore, self.reset = resume(self._ignore), resume(self._reset)
 
@@ -120,14 +121,18 @@ class Blocking:
         return bytes(self._heard.popleft() for _ in range(min(size, len(self._heard))))
 
     async def _listen(self) -> None:
-        quiet = 0
-        while quiet < self._patience and not self._heard:
+        """Until a frame has ended, as a change between the program and the simulation takes long, or all is quiet."""
+        quiet, ended = 0, False
+        while quiet < self._patience and not ended:
             if self._rng.random() < self._pause:
                 await Timer(self._rng.randrange(1, 100) * self._line.bit_ns, "ns")
             piece = bytes(self._outgoing[: self._rng.randrange(1, 40)])
             del self._outgoing[: len(piece)]
             heard = await self._line.move(piece)
             quiet = 0 if piece or heard else quiet + 1
+            for byte in heard:
+                ended |= byte == END != self._last
+                self._last = byte
             self._heard.extend(heard)
 
     async def _ignore(self, data: bytes, bits: int) -> None:
@@ -173,16 +178,19 @@ def _work(line: Blocking, job: Any, number: dict[str, Any]) -> dict[str, Any]:
     images = [row.tobytes() for row in job["codes"]]
     answers = [row.tobytes() for row in job["answers"]]
     mishaps = Mishaps(line, client, job["codes"], answers, weights, number["seed"])
-    began, started = get_sim_time("ns"), time.monotonic()
+    clocks = seconds = 0.0
     for index in range(number["images"]):
+        began, started = get_sim_time("ns"), time.monotonic()
         assert answer_to(client, job["codes"][index]) == answers[index], f"image {index}"
+        clocks += (get_sim_time("ns") - began) / CLOCK_NS
+        seconds += time.monotonic() - started
         if index % MISHAPS_EVERY == 0:
             mishaps.round()
     figures: dict[str, Any] = {
         "images": number["images"],
         "mishaps": mishaps.rounds,
-        "clocks": (get_sim_time("ns") - began) / CLOCK_NS,
-        "seconds": time.monotonic() - started,
+        "clocks": clocks,
+        "seconds": seconds,
         "statistics": vars(client.statistics).copy(),
     }
     if number["frames"]:

@@ -47,7 +47,7 @@ class Device:
         self.clocks = self.moved = self._pressed = 0
         self._random = np.random.default_rng(7)
         self._deframer = Deframer()
-        self.stored = 1
+        self.stored, self.read_by_host = 1, True
         self.reset = Signal()
         self.simulator = Simulator(ResetInserter(self.reset)(self.dut))
         self.simulator.add_clock(1e-6)
@@ -109,7 +109,8 @@ class Device:
             ctx.set(dut.i.valid, offered)
             if loads:
                 ctx.set(dut.stored, self.stored)
-            takes, accepts = bool(chances[1] < 0.5), bool(chances[2] < 0.8)
+            takes = bool(chances[1] < 0.5) and self.read_by_host
+            accepts = bool(chances[2] < 0.8)
             ctx.set(dut.o.ready, takes)
             ctx.set(dut.o_code.ready, accepts)
             if not scored and self._scores:
@@ -377,6 +378,29 @@ def test_two_images_in_flight(images):
     ]
     crcs = [int.from_bytes(answer.payload[:4], "little") for answer in answers[1::2]]
     assert crcs == [zlib.crc32(image) for image in images]
+
+
+def test_a_host_that_stops_reading(images):
+    """What is answered waits, two frames wait behind it, and more are lost: the device says so, and goes on."""
+    device = Device()
+    head, tail = chunks_of(images[0])
+    device.read_by_host = False
+    device.write(Frame(protocol.CLASSIFY, 0, head).encode())
+    device.run(7000)
+    device.write(Frame(protocol.MORE, 1, tail).encode())
+    for number in range(9):
+        device.write(Frame(protocol.IDENTIFY, number).encode())
+    device.run(3000)
+    device.read_by_host = True
+    answers = device.ask()
+    assert [answer.kind for answer in answers] == [
+        protocol.OK,
+        protocol.AGAIN,
+        protocol.RESULT,
+        protocol.IDENTITY,
+    ]
+    assert int.from_bytes(answers[2].payload[:4], "little") == zlib.crc32(images[0])
+    assert right(device, client_of(device).classify(images[1]), images[1])
 
 
 def test_reset_in_the_middle(images, weights):

@@ -25,14 +25,14 @@ def test_line(line: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> 
         "--images",
         "3",
         "--frames",
-        "25",
+        "60",
         "--json",
         str(report),
     ]
     assert host.main(arguments) == 0, capsys.readouterr().err
     figures = json.loads(report.read_text())
     assert figures["images"] == 3 and figures["mishaps"] == 1
-    assert figures["abuse"]["spoiled"] == 25 and figures["abuse"]["right"] > 0
+    assert figures["abuse"]["spoiled"] >= 60 and figures["abuse"]["right"] > 0
 
 
 def test_spoil() -> None:
