@@ -5,8 +5,10 @@ from dataclasses import replace
 import numpy as np
 
 from hw.geometry import Geometry
+from hw.shared.program import Program
 from sw.folding import Folding
 from sw.network import INPUT, Coding, Layer, Network, Neuron
+from sw.schedule import Schedule, Sharing
 
 BINARY = Coding(kind="multi-level", levels=1)
 LEVELS = Coding(kind="multi-level", levels=3)
@@ -84,3 +86,15 @@ def joined(*senders, fires=False, scales=(), channels=1, map_size=(1, 1), timest
     shape = (1, channels, *map_size)
     readout = replace(net.layers[-1], weights=weights(*shape), inputs=(len(layers),))
     return replace(net, layers=(*layers, join, readout))
+
+
+def two_steps(*, channels=1, classes=3, timesteps=1):
+    """A convolution of 3 channels on 1 x 2 positions and a readout, for the shared engine."""
+    shape, layer = (channels, 1, 3), conv(channels, 3, (1, 2))
+    return network(layer, input_shape=shape, coding=LEVELS, timesteps=timesteps, classes=classes)
+
+
+def program(net, *, weight_depth=None):
+    """`net` on a shared engine of two lanes, two values a word."""
+    schedule = Schedule(net, Sharing(lanes=2, fire_units=1, word_codes=2))
+    return Program.of(schedule, weight_depth=weight_depth, stream_width=8)
