@@ -105,7 +105,11 @@ WRITER_BUGS = bugs(
     "hw.shared.writer",
     ("pixel + record.out_words", "pixel + 1", "pixels lie in each other"),
     ("Mux(group.is_last, 0, first + words)", "0", "the second group is written over the first"),
-    ("pixel.eq(Mux(block.is_last, 0, pixel", "pixel.eq(Mux(0, 0, pixel", "the second group lies elsewhere"),
+    (
+        "pixel.eq(Mux(block.is_last, 0, pixel",
+        "pixel.eq(Mux(0, 0, pixel",
+        "the second group lies elsewhere",
+    ),
     ("frame + record.out_frame", "frame", "timesteps lie in each other"),
     ("(sub.value != 0) & ", "", "a block keeps values of the one before"),
     ("early[n].eq(self.i.payload)", "early[n].eq(0)", "only the last value of a word"),

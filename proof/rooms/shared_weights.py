@@ -5,7 +5,7 @@ from amaranth.hdl import *
 from hw.shared.weights import Filler, WeightBuffer
 from proof.bench import Bench, IdealQueue
 from proof.claim import Claim, bugs
-from proof.networks import LEVELS, conv, network, program, two_steps
+from proof.networks import conv, network, program, two_steps
 from sw.network import Coding
 
 
@@ -45,23 +45,30 @@ def filler():
 
 
 def weight_buffer(depth):
-    """A readout of 3 classes on 2 lanes: two groups of two words, in a ring that holds less than both."""
-    net = network(input_shape=(2, 1, 1), coding=LEVELS, classes=3)
-    sharing = Sharing(lanes=2, fire_units=1, word_codes=2)
-    p = Program.of(Schedule(net, sharing), weight_depth=depth, stream_width=8)
+    """A readout of 3 classes on 2 lanes: two groups of two words, in a ring that holds less than both.
+
+    Tokens may be of the input, too, whose values are in two pieces and fill a word each.
+    """
+    wide = Coding(kind="multi-level", levels=15)
+    net = network(conv(1, 2, (1, 1)), input_shape=(1, 1, 1), coding=wide, classes=3)
+    p = program(net, weight_depth=depth)
     dut = WeightBuffer(p)
     b = Bench(dut)
     m, token = b.m, dut.i.p
-    (record,) = p.records
+    record = p.records[-1]
     rows, passes = record["rows"], record["pass_last"] + 1
     m.d.comb += [dut.rows.eq(rows), dut.pass_last.eq(passes - 1), dut.address.eq(dut.o.p.address)]
     fed, put = b.source(dut.weights, "weights"), b.source(dut.i)
     took = b.sink(dut.o)
     m.d.comb += dut.en.eq(took & dut.o.p.add & ~dut.o.p.again)
-    # Tokens name words of their group, which are the input's codes.
-    half = 1 << (len(token.address) - 1)
-    b.given(token.address < half + rows, when=dut.i.valid)
-    b.given(token.address >= half, when=dut.i.valid)
+    # Tokens name words of their group: piece or code of a word, number of the word, and above it the reading.
+    (spikes, pixels), code_width = p.readings, p.schedule.sharing.word_codes.bit_length() - 1
+    assert pixels.is_input and not spikes.is_input and p.schedule.planes == 2
+    code, number = token.address[:code_width], token.address[code_width:][: p.number_width]
+    of_input = token.address[code_width + p.number_width :]
+    row = Mux(of_input, number, Cat(code, number))
+    shift = Mux(of_input & code, p.schedule.value_width, 0)
+    b.given((row < rows) & (of_input <= 1), when=dut.i.valid)
 
     # The group's place in the ring, and how many words have been written and may be forgotten.
     place, count = Signal(range(depth)), Signal(range(8))
@@ -76,8 +83,8 @@ def weight_buffer(depth):
         m.d.sync += place.eq((place + rows) % depth)
     expected = Signal(dut.o.payload.shape())
     m.d.comb += [
-        expected.address.eq((place + token.address - half) % depth),
-        expected.exponent.eq(token.exponent),
+        expected.address.eq((place + row) % depth),
+        expected.exponent.eq(token.exponent + shift),
         expected.again.eq(token.again),
         expected.add.eq(token.add),
         expected.end.eq(token.end),
@@ -114,6 +121,12 @@ FILLER_BUGS = bugs(
 RING_BUGS = bugs(
     "hw.shared.weights",
     ("move & valid & (groups != 0)", "move & valid", "weights are read before they have come"),
+    (
+        "row.eq(number * codes + channel)",
+        "row.eq(Cat(code, number))",
+        "pieces read weights of other channels",
+    ),
+    ("plane * schedule.value_width + shift_of_all", "shift_of_all", "pieces count alike"),
     ("used != depth", "used != depth + 1", "weights are overwritten that are still needed"),
     ("Mux(free, self.rows, 0)", "Mux(free, 1, 0)", "room is not given back"),
     ("Mux(linear >= depth, linear - depth, linear)", "linear", "addresses beyond the ring"),
@@ -130,7 +143,7 @@ CLAIMS = (
     Claim(
         component="hw.shared.weights.WeightBuffer",
         instance="2 groups of 2 words in a ring of 3",
-        says=f"each token, when its group has come, before it is overwritten, {SAYS}",
+        says=f"each token at its weight, when its group has come, before it is overwritten, {SAYS}",
         bench=lambda: weight_buffer(3),
         bugs=RING_BUGS,
     ),
