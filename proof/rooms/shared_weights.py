@@ -45,12 +45,12 @@ def filler():
 
 
 def weight_buffer(depth):
-    """A readout of 3 classes on 2 lanes: two groups of two words, in a ring that holds less than both.
+    """Three groups of two words, in a ring that holds less than two of them.
 
     Tokens may be of the input, too, whose values are in two pieces and fill a word each.
     """
     wide = Coding(kind="multi-level", levels=15)
-    net = network(conv(1, 2, (1, 1)), input_shape=(1, 1, 1), coding=wide, classes=3)
+    net = network(conv(2, 2, (1, 1)), input_shape=(2, 1, 1), coding=wide, classes=3)
     p = program(net, weight_depth=depth)
     dut = WeightBuffer(p)
     b = Bench(dut)
@@ -142,7 +142,7 @@ CLAIMS = (
     ),
     Claim(
         component="hw.shared.weights.WeightBuffer",
-        instance="2 groups of 2 words in a ring of 3",
+        instance="groups of 2 words in a ring of 3",
         says=f"each token at its weight, when its group has come, before it is overwritten, {SAYS}",
         bench=lambda: weight_buffer(3),
         bugs=RING_BUGS,
