@@ -81,6 +81,17 @@ def test_host_and_boot(host: str, boot: bool) -> None:
     assert designed.weights
 
 
+def test_commands_to_boot() -> None:
+    """The report says how the weights get into the memory, and of an SPI host nothing that needs a serial port."""
+    options = {"shared": False, "boot": True}
+    board, network = find_board("icebreaker"), Path("mine.npz")
+    (_, program), (_, run) = build.commands(board, network, None, None, host="uart", **options)
+    assert program == f"iceprog top.bin && iceprog -o 1M {build.WEIGHTS}"
+    assert run == "python -m boards.run mine.npz --board icebreaker --on /dev/ttyUSB1"
+    assert build.commands(board, network, None, None, host="spi", **options)[0][1] == program
+    assert len(build.commands(board, network, None, None, host="spi", **options)) == 1
+
+
 @pytest.mark.parametrize(
     ("options", "sentence"),
     [
