@@ -1,7 +1,7 @@
 """The shared engine: a program, one set of lanes, the memory of maps, and weights that come in as they are needed."""
 
 from amaranth.hdl import *
-from amaranth.lib import data, fifo, wiring
+from amaranth.lib import data, wiring
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 
@@ -16,8 +16,6 @@ from .readout import Readout
 from .taps import Taps
 from .weights import WeightBuffer
 from .writer import Writer
-
-ITEMS = 16  # words of spikes between fetcher and scanner
 
 # Counters restart with every step, in groups: each is complete at another time.
 GROUPS = {
@@ -85,11 +83,10 @@ class Engine(wiring.Component):
         ]
 
         # From the taps to the lanes.
-        items = _queue(m, fetcher.o)
         wiring.connect(m, i=wiring.flipped(self.i), loader=loader.i)
         wiring.connect(m, weights=wiring.flipped(self.weights), buffer=buffer.weights)
         wiring.connect(m, walker=walker.o, fetcher=fetcher.i)
-        wiring.connect(m, items=items, scanner=scanner.i)
+        wiring.connect(m, fetcher=fetcher.o, scanner=scanner.i)
         wiring.connect(m, scanner=scanner.o, buffer=buffer.i)
         wiring.connect(m, buffer=buffer.o, lanes=lanes.i)
         wiring.connect(m, lanes=lanes.o, bias=bias.i)
@@ -130,7 +127,7 @@ class Engine(wiring.Component):
             loader.granted.eq(~writer.en),
         ]
         if self.counters:
-            self._count(m, fetcher, items, scanner, writer, record)
+            self._count(m, fetcher, scanner, writer, record)
         if self.taps:
             m.d.comb += [
                 self.tap.valid.eq(fire.o.valid),
@@ -161,12 +158,12 @@ class Engine(wiring.Component):
                     m.next = "Read"
         return read.data
 
-    def _count(self, m, fetcher, items, scanner, writer, record):
+    def _count(self, m, fetcher, scanner, writer, record):
         lanes, units = self.program.schedule.sharing.lanes, len(self.fire.o.payload)
         # Of a word that only its own lanes read an event is one operation.
-        diagonal, reading = Signal(), items.p.index[self.program.number_width :]
+        diagonal, reading = Signal(), fetcher.o.p.index[self.program.number_width :]
         numbers = [n for n, kind in enumerate(self.program.readings) if kind.diagonal]
-        with m.If(items.valid & items.ready):
+        with m.If(fetcher.o.valid & fetcher.o.ready):
             m.d.sync += diagonal.eq(Cat(reading == n for n in numbers).any())
         operations = Mux(diagonal, 1, Mux(scanner.rest, record.rest, lanes))
         m.submodules.counters = counters = Counters(
@@ -196,21 +193,3 @@ class Engine(wiring.Component):
 def _view(shape):
     """Ports through which something is watched: `payload` counts in a clock in which `valid` is high."""
     return Out(wiring.Signature({"valid": Out(1), "payload": Out(shape)}))
-
-
-def _queue(m, source):
-    """A queue of ITEMS beats behind `source`; returns its output stream."""
-    shape = source.payload.shape()
-    m.submodules.items = items = fifo.SyncFIFOBuffered(
-        width=len(Value.cast(source.payload)), depth=ITEMS
-    )
-    output = source.signature.create()
-    m.d.comb += [
-        items.w_data.eq(source.payload),
-        items.w_en.eq(source.valid),
-        source.ready.eq(items.w_rdy),
-        output.payload.eq(shape(items.r_data)),
-        output.valid.eq(items.r_rdy),
-        items.r_en.eq(output.ready),
-    ]
-    return output
