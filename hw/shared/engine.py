@@ -7,6 +7,7 @@ from amaranth.lib.wiring import In, Out
 
 from ..counters import COUNTER_WIDTH, Counters
 from ..lanes import Lanes
+from ..queue import Queue
 from ..scanner import Scanner
 from .fetcher import Fetcher, word_layout
 from .fire import Bias, Fire
@@ -64,12 +65,14 @@ class Engine(wiring.Component):
         m.submodules.walker = walker = Taps(program)
         m.submodules.fetcher = fetcher = Fetcher(program)
         m.submodules.scanner = scanner = Scanner(program.scan_geometry)
+        m.submodules.events = events = Queue(scanner.o.payload.shape())
         m.submodules.lanes = lanes = Lanes(
             program.lane_geometry, program.weight_width, program.accumulator_width
         )
         m.submodules.bias = bias = Bias(program)
         m.submodules.fire = fire = self.fire
         m.submodules.readout = readout = self.readout
+        m.submodules.scores = scores = Queue(readout.o.payload.shape())
         m.submodules.writer = writer = Writer(program)
         record = self._sequence(m, walker, writer.done | readout.done)
         m.d.comb += [
@@ -82,16 +85,18 @@ class Engine(wiring.Component):
             readout.group_last.eq(record.group_last),
         ]
 
-        # From the taps to the lanes.
+        # From the taps to the lanes and on; `events` and `scores` cut the long way back of the ready signals.
         wiring.connect(m, i=wiring.flipped(self.i), loader=loader.i)
         wiring.connect(m, weights=wiring.flipped(self.weights), buffer=buffer.weights)
         wiring.connect(m, walker=walker.o, fetcher=fetcher.i)
         wiring.connect(m, fetcher=fetcher.o, scanner=scanner.i)
-        wiring.connect(m, scanner=scanner.o, buffer=buffer.i)
+        wiring.connect(m, scanner=scanner.o, events=events.i)
+        wiring.connect(m, events=events.o, buffer=buffer.i)
         wiring.connect(m, buffer=buffer.o, lanes=lanes.i)
         wiring.connect(m, lanes=lanes.o, bias=bias.i)
         wiring.connect(m, fire=fire.o, writer=writer.i)
-        wiring.connect(m, readout=readout.o, o=wiring.flipped(self.o))
+        wiring.connect(m, readout=readout.o, scores=scores.i)
+        wiring.connect(m, scores=scores.o, o=wiring.flipped(self.o))
         m.d.comb += [
             buffer.address.eq(lanes.weight_addr),
             buffer.en.eq(lanes.weight_en),
