@@ -19,6 +19,10 @@ from .toolchain import ToolError, plain_names
 
 TOP = "top"
 SEEDS = (1, 2, 3)  # of place and route, until one meets the clock
+# Yosys' command that leaves open what is read from a word in the clock in which it is written.  No room reads such a
+# word, or it does not use what it read; Amaranth asks for the old one, and block RAMs that do not give it by themselves
+# would need a copy of every write port and a multiplexer behind every read port.
+NO_COLLISIONS = "setparam -set COLLISION_X_MASK 1'1 t:$memrd_v2 r:TRANSPARENCY_MASK=1'0 %i"
 
 _VIVADO = f"""\
 # vivado -mode batch -source {TOP}.tcl: the netlist of Yosys to {TOP}.bit
@@ -46,7 +50,6 @@ class Flow:
     Parameters
         synthesis: Yosys' command; multiply: its options for products, where it must be asked for multipliers.
         netlists: Yosys' commands that write the netlist.
-        reads_written: whether Yosys has to be told that nobody reads a word in the clock in which it is written.
         constraints: file of pins and clocks; bitstream: the file that is built.
         place, pack: programs with their options; () where the vendor's tool does that, by `script`.
         frequency: whether nextpnr learns the clock as an option, since the constraints hold pins only.
@@ -56,7 +59,6 @@ class Flow:
     synthesis: str
     multiply: tuple[str, ...] = ()
     netlists: tuple[str, ...] = ()
-    reads_written: bool = True
     constraints: str
     bitstream: str
     place: tuple[str, ...] = ()
@@ -75,7 +77,6 @@ FLOWS: Mapping[str, Flow] = {
     "ice40": Flow(
         synthesis="synth_ice40",
         multiply=("-dsp",),
-        reads_written=False,
         constraints=f"{TOP}.pcf",
         place=("nextpnr-ice40", "--pcf", f"{TOP}.pcf", "--asc", f"{TOP}.asc"),
         pack=("icepack", f"{TOP}.asc", f"{TOP}.bin"),
@@ -90,7 +91,6 @@ FLOWS: Mapping[str, Flow] = {
     ),
     "gowin": Flow(
         synthesis="synth_gowin",
-        reads_written=False,
         constraints=f"{TOP}.cst",
         place=("nextpnr-himbaechel-gowin", "--vopt", f"cst={TOP}.cst", "--write", "placed.json"),
         pack=("gowin_pack", "-o", f"{TOP}.fs", "placed.json"),
@@ -102,7 +102,6 @@ FLOWS: Mapping[str, Flow] = {
         synthesis="synth_xilinx -flatten",
         # Yosys' own notes on submodules are no cells that the vendor's tool knows.
         netlists=("delete t:$scopeinfo", f"write_edif -pvector bra {TOP}.edif"),
-        reads_written=False,
         constraints=f"{TOP}.xdc",
         script=_VIVADO,
         bitstream=f"{TOP}.edif",
@@ -179,16 +178,13 @@ def synthesis_script(rtlil: str, device: Device, *, multiply: bool = False) -> s
     modules = [
         line.split("\\", 1)[1] for line in rtlil.splitlines() if line.startswith("module \\")
     ]
-    # No room reads a word in the clock in which it is written, or it does not use what it read; these block RAMs leave
-    # that case open, and closing it would cost a copy of every write port.
-    collisions = "setparam -set COLLISION_X_MASK 1'1 t:$memrd_v2 r:TRANSPARENCY_MASK=1'0 %i"
     marks = [f'setattr -set {report.ROOM_ATTRIBUTE} "{name}" {name}/t:$*dff*' for name in modules]
     options = [*device.synthesis, *(flow.multiply if multiply else ()), "-top", TOP]
     netlists = [f"write_json {TOP}.json", *flow.netlists] if flow.netlists else []
     return "\n".join(
         [
             f"read_rtlil {TOP}.il",
-            *([] if flow.reads_written else [collisions]),
+            NO_COLLISIONS,
             "proc",
             f"write_verilog -noattr {TOP}.v",
             *marks,

@@ -21,6 +21,7 @@ from sw.files import write_json, write_text
 from sw.network import Coding, Layer, Network, Neuron
 
 from . import report, toolchain
+from .flows import NO_COLLISIONS
 from .folding import choose_foldings
 from .layer import Layer as LayerDesign
 from .liberty import LibraryError, sky130_library
@@ -86,9 +87,7 @@ def measure(target: str, network: Network, lanes: int, folder: Path) -> dict[str
 def _fpga(design: Any, family: str, folder: Path) -> dict[str, Any]:
     text = rtlil.convert(design, name=TOP, emit_src=False)
     write_text(folder / f"{TOP}.il", toolchain.plain_names(text))
-    # No room reads a word in the clock in which it is written, as in `hw.build`.
-    collisions = "setparam -set COLLISION_X_MASK 1'1 t:$memrd_v2 r:TRANSPARENCY_MASK=1'0 %i\n"
-    script = f"read_rtlil {TOP}.il\n{collisions if family == 'ice40' else ''}proc\n"
+    script = f"read_rtlil {TOP}.il\n{NO_COLLISIONS}\nproc\n"
     script += f"synth_{family} -top {TOP} -json {TOP}.json\n"
     write_text(folder / "synth.ys", script)
     toolchain.run("yosys", ["-q", "synth.ys"], folder=folder, log="yosys.log")

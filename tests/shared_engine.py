@@ -4,6 +4,7 @@ import random
 from dataclasses import dataclass, field
 
 import numpy as np
+from amaranth.hdl import Cat
 from amaranth.sim import Simulator
 
 from hw.shared.engine import GROUPS, Engine
@@ -66,10 +67,15 @@ def observe(
 
     views = [dut.tap, *(getattr(dut, f"count_{group}") for group in GROUPS)]
     watched = [signal for view in views for signal in (view.valid, view.payload)]
+    read = dut.fetcher
+    collides = Cat(
+        read.en & write.en & (read.address == write.address) for write in (dut.loader, dut.writer)
+    )
 
     async def monitor(ctx):
         while True:
-            valid, values, *counts = (await ctx.tick().sample(*watched))[2:]
+            collision, valid, values, *counts = (await ctx.tick().sample(collides, *watched))[2:]
+            assert not collision, "a word of a map is read in the clock in which it is written"
             if valid:
                 seen.fired += list(values)
             for names, done, count in zip(GROUPS.values(), counts[::2], counts[1::2], strict=True):

@@ -43,6 +43,7 @@ class Engine(wiring.Component):
         self.program, self.counters, self.taps = program, counters, taps
         self.loader, self.buffer = Loader(program), WeightBuffer(program)
         self.fire, self.readout = Fire(program), Readout(program)
+        self.fetcher, self.writer = Fetcher(program), Writer(program)
         members = {
             "i": In(self.loader.i.signature.flip()),
             "weights": In(self.buffer.weights.signature.flip()),
@@ -63,7 +64,7 @@ class Engine(wiring.Component):
         m.submodules.loader = loader = self.loader
         m.submodules.buffer = buffer = self.buffer
         m.submodules.walker = walker = Taps(program)
-        m.submodules.fetcher = fetcher = Fetcher(program)
+        m.submodules.fetcher = fetcher = self.fetcher
         m.submodules.scanner = scanner = Scanner(program.scan_geometry)
         m.submodules.events = events = Queue(scanner.o.payload.shape())
         m.submodules.lanes = lanes = Lanes(
@@ -73,7 +74,7 @@ class Engine(wiring.Component):
         m.submodules.fire = fire = self.fire
         m.submodules.readout = readout = self.readout
         m.submodules.scores = scores = Queue(readout.o.payload.shape())
-        m.submodules.writer = writer = Writer(program)
+        m.submodules.writer = writer = self.writer
         record = self._sequence(m, walker, writer.done | readout.done)
         m.d.comb += [
             walker.record.eq(record),
