@@ -50,9 +50,6 @@ def bias(net):
         m.d.comb += [dut.v[0].eq(v), dut.v_write.eq(back)]
         with m.If(back):
             m.d.sync += kept[lookup([entry.neuron for entry in order], returned)].eq(v)
-        under_way = Signal(range(max(blocks) + 1))
-        m.d.sync += under_way.eq(under_way + put - back)
-        b.always(under_way < lookup(blocks, step), when=put)  # its own potential is back
     layout = data.StructLayout({"sum": dut.i.payload[0].shape(), "v": wide, "place": place.shape()})
     beat, head = Signal(layout), Signal(layout)
     queue = IdealQueue(m, layout.size, 2)
@@ -79,6 +76,8 @@ def bias(net):
     ]
     b.always((queue.count != 0) & (dut.o.payload == expected), when=dut.o.valid)
     b.always(queue.count != 2, when=put & ~taken)
+    if p.carries:  # its own potential is back
+        b.always(queue.count + away < lookup(blocks, step), when=put)
     b.drains(2, waiting=[queue.count])
     b.moves(2 if p.carries else 0, when=away == 0)
     return b
