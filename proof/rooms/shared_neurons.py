@@ -201,8 +201,8 @@ CARRY_BUGS = bugs(
         "a potential of another neuron",
     ),
     (
-        "back + 1 == record.block_beats",
-        "back == record.block_beats",
+        "write.addr.eq(back)",
+        "write.addr.eq(place)",
         "potentials come back to others",
     ),
     ("kept - (kept >> shift)", "kept", "nothing leaks"),

@@ -3,7 +3,7 @@
 import numpy as np
 from amaranth.hdl import *
 
-from hw.shared.fetcher import Fetcher
+from hw.shared.fetcher import UNDER_WAY, Fetcher
 from hw.shared.taps import Taps
 from hw.shared.views import Reading
 from proof.bench import Bench
@@ -94,7 +94,7 @@ def beside(timesteps):
 def fetcher():
     """Taps with any words; each word of the memory is read once, and what it holds is the solver's."""
     p = program(two_steps())
-    dut = Fetcher(p)
+    dut = Fetcher(p, depth=UNDER_WAY)
     b = Bench(dut)
     m, tap, item = b.m, dut.i.p, dut.o.p
     put = b.source(dut.i)
@@ -155,7 +155,8 @@ def fetcher():
         b.always(item[name] == first[name], when=valid)
     same = (item.codes.as_value() == first.codes.as_value()) & (item.index == first.index)
     b.always(same, when=valid & ~first.empty)
-    b.always(after <= 3)
+    b.always(after <= UNDER_WAY)
+    b.always(0, when=b.lasts(dut.i.valid & dut.o.ready & ~read, 8))  # reads go on
     b.drains(8, waiting=[known & (after != 0)])
     return b
 
@@ -211,7 +212,7 @@ FETCHER_BUGS = bugs(
         "item.done.eq(tag.done)",
         "a pass that ends in silence has no end",
     ),
-    ("free.eq(~keep | ~held_valid | self.o.ready)", "free.eq(1)", "a word is lost"),
+    ("self.depth - UNDER_WAY)", "self.depth - UNDER_WAY + 1)", "a word is lost"),
     (
         "held_valid & (held.last | keep)",
         "held_valid",
@@ -244,7 +245,7 @@ CLAIMS = (
     ),
     Claim(
         component="hw.shared.fetcher.Fetcher",
-        instance="2 values a word",
+        instance="2 values a word, the smallest queue",
         says=f"each word with spikes, marked where its pass ends; an empty one for a silent pass; {SAYS}",
         bench=fetcher,
         bugs=FETCHER_BUGS,
