@@ -12,7 +12,7 @@ from amaranth.lib.wiring import In, Out
 from boards import NAMES, UnknownBoardError, find_board
 from boards.folding import fold_for_board
 from boards.top import Top
-from hw import build
+from hw import build, build_pipeline
 from hw.flows import FLOWS, TOP
 from hw.search import fold_for_spram
 from hw.uart import baud_divisor
@@ -70,7 +70,7 @@ def test_every_port_has_a_pin(name: str) -> None:
 def test_host_and_boot(host: str, boot: bool) -> None:
     """The iCEBreaker's other tops have all their pins."""
     network = one_layer(width=3)
-    designed = build.design(network, find_board("icebreaker"), host=host, boot=boot)
+    designed = build_pipeline.design(network, find_board("icebreaker"), host=host, boot=boot)
     ports = set(re.findall(r"^set_io (\S+)", designed.files[f"{TOP}.pcf"], re.MULTILINE))
     flash = {f"spi_flash_1x_0__{name}__io" for name in ("cs", "clk", "copi", "cipo", "wp", "hold")}
     assert ports >= flash if boot else not ports & flash
@@ -101,7 +101,7 @@ def test_commands_to_boot() -> None:
 )
 def test_what_a_board_lacks(options: dict, sentence: str) -> None:
     with pytest.raises(UnknownBoardError, match=f"^{sentence}$"):
-        build.design(one_layer(width=3), find_board("ulx3s"), **options)
+        build_pipeline.design(one_layer(width=3), find_board("ulx3s"), **options)
 
 
 def test_list(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -17,7 +17,7 @@ from boards.client import Client
 from boards.folding import fold_for_board
 from boards.lines import SerialAccelerator
 from boards.pll import Ecp5Pll, GowinPll, Ice40Pll, XilinxMmcm
-from hw import build, report, toolchain
+from hw import build, build_pipeline, report, toolchain
 from hw.accelerator import Accelerator
 from hw.flows import TOP as BUILT
 from hw.flows import DoesNotFitError, check_cells, check_log, synthesis_script
@@ -217,12 +217,12 @@ def test_bad_input(
 def test_design_is_reproducible(name: str) -> None:
     """Equal inputs give equal files, without a path of this machine."""
     board, network = find_board(name), one_layer()
-    first, second = build.design(network, board), build.design(network, board)
+    first, second = build_pipeline.design(network, board), build_pipeline.design(network, board)
     assert first.files == second.files and first.key == second.key
     assert bool(first.weights) == board.loadable
     for text in first.files.values():
         assert str(Path.cwd()) not in text
-    other = build.design(one_layer(width=3), board)
+    other = build_pipeline.design(one_layer(width=3), board)
     assert other.key != first.key
 
 

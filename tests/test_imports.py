@@ -24,8 +24,8 @@ CONTRACT = (
     "sw.frames",
 )
 
-# Composition roots: for boards, for boards with a shared engine, and for chips.
-ROOTS = ("hw.build", "hw.build_shared", "hw.asic")
+# Composition roots: for boards, with what is built for them, and for chips.
+ROOTS = ("hw.build", "hw.build_pipeline", "hw.build_shared", "hw.asic")
 
 # Files that run inside the simulator's own process.
 IN_SIMULATOR = ("sim.bench_", "sim.drivers", "sim.scoreboard", "sim.vectors")

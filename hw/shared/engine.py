@@ -86,8 +86,12 @@ class Engine(wiring.Component):
             readout.group_last.eq(record.group_last),
         ]
 
+        # The image, which may come straight from a block RAM of the host.
+        m.submodules.pixels = pixels = Queue(self.i.payload.shape())
+        wiring.connect(m, i=wiring.flipped(self.i), pixels=pixels.i)
+        wiring.connect(m, pixels=pixels.o, loader=loader.i)
+
         # From the taps to the lanes and on; `events` and `scores` cut the long way back of the ready signals.
-        wiring.connect(m, i=wiring.flipped(self.i), loader=loader.i)
         wiring.connect(m, weights=wiring.flipped(self.weights), buffer=buffer.weights)
         wiring.connect(m, walker=walker.o, fetcher=fetcher.i)
         wiring.connect(m, fetcher=fetcher.o, scanner=scanner.i)
