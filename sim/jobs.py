@@ -39,6 +39,7 @@ SOURCES = (
     "sw/golden.py",
     "sw/rows.py",
     "sw/skips.py",
+    "sw/terms.py",
 )
 
 

@@ -42,10 +42,7 @@ def random_program(seed: int) -> Program:
     """A random network of one timestep, of random parallelism, with a buffer of weights that is tight or is not."""
     rng = random.Random(seed)
     net = next(net for n in range(seed, 1000) if (net := random_network(n * 100)).timesteps == 1)
-    codes = rng.choice([8, 16])
-    sharing = Sharing(
-        lanes=codes * rng.randint(1, 2), fire_units=rng.choice([1, 2, 4]), word_codes=codes
-    )
+    sharing = Sharing(lanes=rng.choice([8, 16]), fire_units=rng.choice([1, 2, 4]), word_codes=8)
     schedule = Schedule(net, sharing)
     depth = schedule.largest_group + rng.choice([0, 1, schedule.largest_group])
     return Program.of(
