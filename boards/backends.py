@@ -21,6 +21,7 @@ from boards.shared import program_for_board
 from hw import protocol
 from hw.folding import choose_foldings
 from hw.generate import generate
+from hw.macros import LARGE_BITS
 from hw.protocol import Identity
 from hw.shared.stored import load_words
 from hw.weights import load_image
@@ -102,8 +103,7 @@ class Design:
         Raises NetworkError, UnknownBoardError as `fold` does.
         """
         if self.shared:
-            lanes = self.lanes if self.lanes is None or isinstance(self.lanes, int) else -1
-            program = program_for_board(self.network, find_board(board), lanes)
+            program = program_for_board(self.network, find_board(board), self.lanes)
             parts: tuple[Any, ...] = (program.schedule.sharing,), (program.weight_depth,)
             return protocol.folding_digest(*parts), partial(load_words, program)
         foldings, loadable = self.fold(board)
@@ -143,7 +143,7 @@ class Verilated:
     """The RTL, generated and compiled; it stays in the state in which the last image left it, like hardware."""
 
     def __init__(self, design: Design) -> None:
-        from sim.model import BUILD_ROOT, LARGE_BITS, Model, Run
+        from sim.model import BUILD_ROOT, Model, Run
         from sim.verilator import SimulationError, find_compiler, find_verilator
 
         if design.shared:

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Protocol
 
-from hw.protocol import END
+from hw.protocol import END, Hush
 
 POLL_BYTES = 64
 
@@ -26,7 +26,7 @@ class SpiTransport:
     def __init__(self, controller: Controller) -> None:
         self._controller = controller
         self._heard = bytearray()
-        self._last = END
+        self._hush = Hush()
 
     def write(self, data: bytes) -> None:
         self._move(data)
@@ -40,8 +40,4 @@ class SpiTransport:
         return part
 
     def _move(self, data: bytes) -> None:
-        # A device that has nothing to say repeats END; one of them is enough.
-        for byte in self._controller.xfer2(list(data)):
-            if byte != END or self._last != END:
-                self._heard.append(byte)
-            self._last = byte
+        self._heard += self._hush(self._controller.xfer2(list(data)))

@@ -126,7 +126,6 @@ def build(
             lanes = build_pipeline.choose_lanes(network, board, frames, images_per_second, multiply)
         chosen: Design | SharedDesign
         if shared:
-            assert lanes is None or isinstance(lanes, int)
             chosen = build_shared.design(network, board, lanes)
         else:
             try:
@@ -411,9 +410,6 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _not_shared(options: argparse.Namespace) -> str:
     """Which option a shared engine has no use for, in a sentence; empty when there is none."""
-    if options.lanes is not None and not isinstance(options.lanes, int):
-        lanes = ",".join(map(str, options.lanes))
-        return f"a shared engine has one number of lanes for all layers, not {lanes}"
     if options.host != HOSTS[0]:
         return "a shared engine has a serial line only; leave --host or --shared out"
     for name in ("images_per_second", "fastest", "multiply", "waves", "cells", "boot"):

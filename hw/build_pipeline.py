@@ -1,6 +1,6 @@
 """What `hw.build` builds unless it is told otherwise: a pipeline of all layers, its weights on the chip."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,7 +13,7 @@ from boards.folding import fold_by_events, fold_for_board, layers_to_multiply, t
 from boards.lines import HOSTS
 from boards.top import Top, check_lines
 from hw.accelerator import Accelerator
-from hw.flows import prepare
+from hw.flows import Sources, prepare
 from hw.search import Search
 from hw.weights import load_image
 from sw.folding import Folding
@@ -26,11 +26,10 @@ WAVES = "slowest.vcd"
 
 
 @dataclass(frozen=True, kw_only=True)
-class Design:
+class Design(Sources):
     """What is built: everything that follows from network, board and lanes, before any tool runs.
 
     Members
-        files: the inputs of the tools by name; key: digest of them and of the tools' versions
         weights: the words that a host loads at start; empty when the bitstream holds them
     """
 
@@ -39,9 +38,6 @@ class Design:
     foldings: tuple[Folding, ...]
     loadable: tuple[int, ...]
     weights: tuple[int, ...]
-    files: Mapping[str, str]
-    tools: Mapping[str, str]
-    key: str
 
     @property
     def description(self) -> dict[str, Any]:
@@ -78,9 +74,7 @@ def design(
         foldings=foldings,
         loadable=loadable,
         weights=weights,
-        files=sources.files,
-        tools=sources.tools,
-        key=sources.key,
+        **vars(sources),
     )
 
 

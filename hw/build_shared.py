@@ -1,6 +1,6 @@
 """What `hw.build --shared` builds: one engine for all layers, whose weights lie in the SDRAM of the board."""
 
-from collections.abc import Mapping
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -9,7 +9,7 @@ from rich.console import Console
 from boards import Board
 from boards.shared import program_for_board
 from boards.top import Top
-from hw.flows import prepare
+from hw.flows import Sources, prepare
 from hw.sdram import Timing
 from hw.shared.generate import describe
 from hw.shared.program import Program
@@ -21,19 +21,12 @@ if TYPE_CHECKING:  # torch takes seconds to import
 
 
 @dataclass(frozen=True, kw_only=True)
-class SharedDesign:
-    """What is built: everything that follows from network, board and lanes, before any tool runs.
-
-    Members
-        files: the inputs of the tools by name; key: digest of them and of the tools' versions
-    """
+class SharedDesign(Sources):
+    """What is built: everything that follows from network, board and lanes, before any tool runs."""
 
     network: Network
     board: Board
     program: Program
-    files: Mapping[str, str]
-    tools: Mapping[str, str]
-    key: str
 
     @property
     def description(self) -> dict[str, Any]:
@@ -41,20 +34,15 @@ class SharedDesign:
         return {"shared": describe(self.program)}
 
 
-def design(network: Network, board: Board, lanes: int | None = None) -> SharedDesign:
+def design(
+    network: Network, board: Board, lanes: int | Sequence[int] | None = None
+) -> SharedDesign:
     """Elaborate the board's top.  Raises NetworkError as `boards.shared.program_for_board` does."""
     program = program_for_board(network, board, lanes)
     engine = StoredEngine(program, Timing(clock_hz=board.clock_hz), counters=False)
     top = Top(board, network, engine, weights=load_words(program))
     sources = prepare(top, board.platform(), board.device)
-    return SharedDesign(
-        network=network,
-        board=board,
-        program=program,
-        files=sources.files,
-        tools=sources.tools,
-        key=sources.key,
-    )
+    return SharedDesign(network=network, board=board, program=program, **vars(sources))
 
 
 def measure(design: SharedDesign, inputs: "Inputs", console: Console) -> dict[str, Any]:

@@ -25,6 +25,7 @@ from .shapes import CONSTANT, SINGLE, VARIABLE, Macro, black_box, distinct, mode
 MODEL = Path(__file__).resolve().with_name("sram.v")
 FOLDER = "macros"  # of what a memory compiler makes of each shape, beside its black box
 SRAM_BITS = 1024  # a memory of fewer bits is better made of flip-flops and gates
+LARGE_BITS = 1 << 20  # a memory whose contents would make Verilog of megabytes
 NAME = "contents"  # attribute of a memory: what its file is called
 WEIGHTS = "weights"  # what the name of weights ends with
 

@@ -34,7 +34,7 @@ are those that the bitstream was built for, by their CRC-32, or nothing is class
 import hashlib
 import struct
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import astuple, dataclass
 
 from sw.folding import Folding
@@ -82,6 +82,21 @@ def on_line(text: bytes) -> bytes:
     for byte in (ESCAPE, END):
         text = text.replace(bytes([byte]), bytes([ESCAPE, byte ^ ESCAPED]))
     return bytes([END]) + text + bytes([END])
+
+
+class Hush:
+    """Of several END in a row, with which a line may say that it has nothing to say, leaves one."""
+
+    def __init__(self) -> None:
+        self._last = END
+
+    def __call__(self, heard: Iterable[int]) -> bytes:
+        rest = bytearray()
+        for byte in heard:
+            if byte != END or self._last != END:
+                rest.append(byte)
+            self._last = byte
+        return bytes(rest)
 
 
 class Deframer:

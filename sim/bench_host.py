@@ -1,7 +1,7 @@
 """A top behind its host line, driven by independent models: cocotbext-uart, or cocotbext-spi's controller.
 
 Environment
-    STAIRSPIKE_JOB: file with the arrays `codes`, `answers`, `weights` and the numbers of `sim.host.Job`
+    STAIRSPIKE_JOB: file with the arrays `codes`, `answers`, `weights` and the numbers that `sim.host.prove` gives
     STAIRSPIKE_RESULT: where to write what was found, JSON
 """
 
@@ -23,7 +23,7 @@ from cocotb.task import bridge, resume
 from cocotb.triggers import ClockCycles, Timer
 
 from boards.client import Client
-from hw.protocol import END
+from hw.protocol import END, Hush
 from sim.abuse import Abuser
 from sim.mishaps import Mishaps, answer_to
 
@@ -60,23 +60,17 @@ class SpiLine:
 
         spi.Timer = lambda duration, units="step": Timer(duration, units)
         self.bit_ns = CLOCK_NS * clocks_per_bit
-        self._last = END
+        self._hush = Hush()
         miso = SimpleNamespace(value=_Level(dut.cipo))
         bus = SimpleNamespace(sclk=dut.sck, mosi=dut.copi, miso=miso, cs=dut.cs_n)
-        spacing = CLOCK_NS * clocks_per_bit
         self._controller = SpiMaster(
-            bus, SpiConfig(sclk_freq=1e9 / self.bit_ns, frame_spacing_ns=spacing)
+            bus, SpiConfig(sclk_freq=1e9 / self.bit_ns, frame_spacing_ns=self.bit_ns)
         )
 
     async def move(self, data: bytes) -> bytes:
         """Say `data`, or END twice; return what was heard meanwhile, of several END one."""
         await self._controller.write(data or bytes([END, END]), burst=True)
-        heard = bytearray()
-        for byte in self._controller.read_nowait():
-            if byte != END or self._last != END:
-                heard.append(byte)
-            self._last = byte
-        return bytes(heard)
+        return self._hush(self._controller.read_nowait())
 
 
 class _BaseClock:

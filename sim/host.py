@@ -22,9 +22,10 @@ from hw.folding import choose_foldings
 from hw.protocol import DIGEST_BYTES
 from hw.spi import CLOCKS_PER_BIT
 from hw.weights import load_image
+from sim.options import add_json_option, wrong_option, wrong_place
 from sim.verilator import BUILD_ROOT, SimulationError, build_bench, run_bench
 from sw.clocks import forecast
-from sw.files import to_json, write_text
+from sw.files import write_json
 from sw.network import Network, NetworkError, load
 
 UART_CLOCKS_PER_BIT = 4  # the fastest line that the receiver can follow
@@ -151,13 +152,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--seed", type=int, default=0, help="of rests and damage (default: %(default)s)"
     )
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write every figure to FILE")
+    add_json_option(parser)
     options = parser.parse_args(argv)
-    for name, value in (("--images", options.images), ("--frames", options.frames)):
-        if value < 0:
-            return _refuse(f"{name} must not be negative, not {value}")
-    if not 0 <= options.pause < 1:
-        return _refuse(f"--pause must be in 0 <= p < 1, not {options.pause:g}")
+    if wrong := wrong_option(options) or wrong_place(options.json):
+        return _refuse(wrong)
     from sw.datasets.common import DataError
     from sw.inputs import load_inputs
 
@@ -185,7 +183,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     count, seconds = figures["images"], figures["seconds"]
     console.print(
         f"{options.host}, seed {options.seed}: {count} images, every score and class equal to the golden model's; "
-        f"{figures['clocks'] / max(count, 1):,.0f} clocks an image, {count / seconds:.1f} images/s simulated"
+        f"{figures['clocks'] / count:,.0f} clocks an image, {count / seconds:.1f} images/s simulated"
     )
     if options.frames:
         abuse = figures["abuse"]
@@ -197,7 +195,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         console.print(", ".join(f"{name} {n:,}" for name, n in sorted(abuse.items())))
     if options.json:
         try:
-            write_text(options.json, to_json(figures))
+            write_json(options.json, figures)
         except OSError as error:
             return _refuse(f"{options.json} cannot be written ({error.strerror})")
         console.print(f"{options.json}")

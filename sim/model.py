@@ -19,7 +19,6 @@ from sim.verilator import SimulationError
 BUILD_ROOT = (
     Path(__file__).resolve().parent.parent / "build" / "sim"
 )  # of generated files, while they are used
-LARGE_BITS = 1 << 20  # a memory whose contents would make Verilog of megabytes
 
 
 @dataclass(frozen=True)

@@ -16,6 +16,7 @@ RANGES: Mapping[str, tuple[Callable[[Any], bool], str]] = {
     "pause": (lambda p: 0 <= p < 1, "in 0 <= p < 1"),
     "frequency": (lambda mhz: 0 < mhz < 1e6, "above 0 and below 1e6"),
     "jobs": (lambda count: count >= 0, "0 or more"),
+    "frames": (lambda count: count >= 0, "0 or more"),
 }
 
 

@@ -21,11 +21,12 @@ from rich.table import Table
 
 from hw.camera import Camera
 from hw.generate import add_folding_options, add_macro_option, folding_of, generate
+from hw.macros import LARGE_BITS
 from hw.weights import load_image
 from sim.batch import Outcome, run_images
 from sim.compare import MismatchError
 from sim.events import event_beats, load_events
-from sim.model import BUILD_ROOT, LARGE_BITS, Model
+from sim.model import BUILD_ROOT, Model
 from sim.options import (
     add_frequency_option,
     add_input_options,

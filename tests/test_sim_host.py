@@ -54,7 +54,8 @@ def test_spoil() -> None:
     ("arguments", "sentence"),
     [
         (["missing.npz"], "missing.npz does not exist"),
-        (["missing.npz", "--frames", "-1"], "--frames must not be negative, not -1"),
+        (["missing.npz", "--frames", "-1"], "--frames must be 0 or more, not -1"),
+        (["missing.npz", "--images", "0"], "--images must be at least 1, not 0"),
         (["missing.npz", "--pause", "1"], "--pause must be in 0 <= p < 1, not 1"),
     ],
 )

@@ -18,14 +18,13 @@ from sw.network import NetworkError, load
 from sw.schedule import Schedule, Sharing
 
 from ..generate import TOP, describe_ports, write_design
-from ..macros import Macros
+from ..macros import LARGE_BITS, Macros
 from ..sdram import WORD_BITS
 from .engine import Engine
 from .program import Program
 
 FORMAT = "stairspike-shared"
 VERSION = 1
-LARGE_BITS = 1 << 20  # of a memory that would make Verilog of megabytes
 
 
 def generate(
