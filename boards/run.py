@@ -15,6 +15,7 @@ from boards import NAMES, UnknownBoardError, find_board
 from boards.accelerator import Accelerator, AcceleratorError, Result
 from hw.folding import parse_lanes
 from hw.generate import add_multiply_option
+from sw.command import refuse, unwritable
 from sw.files import check_place, write_json
 from sw.network import Network, NetworkError, load
 
@@ -153,13 +154,6 @@ def compare(
     return rows, differences
 
 
-def _refuse(sentence: str, status: int = 2) -> int:
-    Console(stderr=True, highlight=False, markup=False, soft_wrap=True).print(
-        f"boards.run: {sentence}"
-    )
-    return status
-
-
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m boards.run",
@@ -239,9 +233,9 @@ def main(argv: Sequence[str] | None = None) -> int:
             baud=board.baud,
         )
     except (NetworkError, UnknownBoardError, AcceleratorError) as error:
-        return _refuse(str(error))
+        return refuse("boards.run", error)
     except OSError as error:
-        return _refuse(f"{options.json} cannot be written ({error.strerror})")
+        return refuse("boards.run", unwritable(options.json, error))
     console.print(_table(rows, board.clock_hz))
     if options.json:
         figures = {
@@ -254,9 +248,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         try:
             write_json(options.json, figures)
         except OSError as error:
-            return _refuse(f"{options.json} cannot be written ({error.strerror})")
+            return refuse("boards.run", unwritable(options.json, error))
         console.print(f"{options.json}")
-    return _refuse("; ".join(differences), 1) if differences else 0
+    return refuse("boards.run", "; ".join(differences), 1) if differences else 0
 
 
 if __name__ == "__main__":

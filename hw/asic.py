@@ -18,6 +18,7 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
+from sw.command import refuse, unwritable
 from sw.files import write_json, write_text
 from sw.folding import Folding
 from sw.network import Network, NetworkError, load
@@ -216,10 +217,8 @@ def _parser() -> argparse.ArgumentParser:
 def main(argv: Sequence[str] | None = None) -> int:
     options = _parser().parse_args(argv)
     console = Console(highlight=False, soft_wrap=True, markup=False)
-    errors = Console(highlight=False, soft_wrap=True, markup=False, stderr=True)
     if not 0 <= options.images <= 1000:
-        errors.print(f"hw.build: --images must be in 0..1000, not {options.images}")
-        return 2
+        return refuse("hw.build", f"--images must be in 0..1000, not {options.images}")
     from sw.datasets.common import DataError
     from sw.inputs import load_inputs
 
@@ -252,15 +251,11 @@ def main(argv: Sequence[str] | None = None) -> int:
                 f"{options.images} images through the netlist, {clocks:,} clocks: all scores equal the golden model's"
             )
     except (DataError, NetworkError, LibraryError, OptionError, MissingToolError) as error:
-        errors.print(f"hw.build: {error}")
-        return 2
+        return refuse("hw.build", error)
     except OSError as error:
-        where = error.filename or options.output
-        errors.print(f"hw.build: {where} cannot be written ({error.strerror})")
-        return 2
+        return refuse("hw.build", unwritable(error.filename or options.output, error))
     except RuntimeError as error:  # of a tool, or of the simulation
-        errors.print(f"hw.build: {error}")
-        return 1
+        return refuse("hw.build", error, status=1)
     for file in (NETLIST, MEMORIES, librelane.CONSTRAINTS, librelane.CONFIGURATION, "cells.json"):
         console.print(f"{folder / file}")
     if options.json:

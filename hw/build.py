@@ -32,6 +32,7 @@ from hw.opensta import Conditions, find_timing_library
 from hw.protocol import weight_bytes
 from hw.shared.search import pipeline_fits
 from hw.toolchain import MissingToolError
+from sw.command import refuse, unwritable
 from sw.files import write_json, write_text
 from sw.network import NetworkError, load
 
@@ -334,17 +335,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     options = parser.parse_args(arguments)
     if not 0 <= options.images <= 1000:
-        print(f"hw.build: --images must be in 0..1000, not {options.images}", file=sys.stderr)
-        return 2
+        return refuse("hw.build", f"--images must be in 0..1000, not {options.images}")
     if options.list:
         return _list_boards(options.network, options.json)
     rate = options.images_per_second
     if rate is not None and not 0 < rate < 1e9:
-        print(f"hw.build: --images-per-second must be above 0, not {rate:g}", file=sys.stderr)
-        return 2
+        return refuse("hw.build", f"--images-per-second must be above 0, not {rate:g}")
     if options.shared and (wrong := _not_shared(options)):
-        print(f"hw.build: {wrong}", file=sys.stderr)
-        return 2
+        return refuse("hw.build", wrong)
     from sw.datasets.common import DataError
 
     console = Console(highlight=False, soft_wrap=True)
@@ -374,14 +372,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         DoesNotFitError,
         MissingToolError,
     ) as error:
-        print(f"hw.build: {error}", file=sys.stderr)
-        return 2
+        return refuse("hw.build", error)
     except OSError as error:
-        print(f"hw.build: {options.output} cannot be written ({error})", file=sys.stderr)
-        return 2
+        return refuse("hw.build", unwritable(error.filename or options.output, error))
     except RuntimeError as error:  # of a tool, or of the simulation
-        print(f"hw.build: {error}", file=sys.stderr)
-        return 1
+        return refuse("hw.build", error, status=1)
     table = Table(title=f"{figures['network']['name']} on {figures['board']}", show_header=False)
     for row in page.headline(figures):
         table.add_row(*row)
@@ -394,17 +389,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         try:
             write_json(options.json, figures)
         except OSError as error:
-            print(f"hw.build: {options.json} cannot be written ({error.strerror})", file=sys.stderr)
-            return 2
+            return refuse("hw.build", unwritable(options.json, error))
         console.print(f"{options.json}")
     timing = figures["timing"]
     if timing["met"] is False:
-        print(
-            f"hw.build: the design reaches {timing['fmax_mhz']:.1f} MHz, less than the {timing['target_mhz']:.1f} MHz "
-            "of the board; use fewer lanes",
-            file=sys.stderr,
-        )
-        return 1
+        reached, target = timing["fmax_mhz"], timing["target_mhz"]
+        why = f"the design reaches {reached:.1f} MHz, less than the {target:.1f} MHz of the board; use fewer lanes"
+        return refuse("hw.build", why, status=1)
     return 0
 
 
@@ -428,11 +419,9 @@ def _list_boards(network: Path, output: Path | None) -> int:
         if output:
             write_json(output, entries)
     except NetworkError as error:
-        print(f"hw.build: {error}", file=sys.stderr)
-        return 2
+        return refuse("hw.build", error)
     except OSError as error:
-        print(f"hw.build: {output} cannot be written ({error.strerror})", file=sys.stderr)
-        return 2
+        return refuse("hw.build", unwritable(output, error))
     return 0
 
 

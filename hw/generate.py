@@ -18,6 +18,7 @@ from amaranth.back import verilog
 from amaranth.hdl import Shape
 from amaranth.lib import data, wiring
 
+from sw.command import refuse, unwritable
 from sw.files import write_bytes, write_json, write_text
 from sw.folding import Folding, check_foldings, sent_codes
 from sw.network import Network, NetworkError, load
@@ -284,13 +285,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         if args.json is not None:
             write_json(args.json, manifest)
     except NetworkError as error:
-        print(error, file=sys.stderr)
-        return 2
+        return refuse("hw.generate", error)
     except OSError as error:
-        print(
-            f"{error.filename or args.output} cannot be written: {error.strerror}", file=sys.stderr
-        )
-        return 2
+        return refuse("hw.generate", unwritable(error.filename or args.output, error))
     print(f"{args.output / TOP}.v")
     print(f"{args.output / TOP}.json  network {manifest['network']['digest'][:12]}")
     return 0

@@ -17,6 +17,7 @@ from amaranth.back import rtlil, verilog
 from rich.console import Console
 from rich.table import Table
 
+from sw.command import refuse, unwritable
 from sw.files import write_json, write_text
 from sw.network import Coding, Layer, Network, Neuron
 
@@ -240,7 +241,6 @@ def _parser() -> argparse.ArgumentParser:
 def main(argv: Sequence[str] | None = None) -> int:
     options = _parser().parse_args(argv)
     console = Console(highlight=False, soft_wrap=True, markup=False)
-    errors = Console(highlight=False, soft_wrap=True, markup=False, stderr=True)
     targets = options.targets.split(",")
     for name, wrong, rule in (
         ("--targets", [t for t in targets if t not in TARGETS], f"some of {', '.join(TARGETS)}"),
@@ -248,8 +248,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         ("--bits", [n for n in options.bits if not 2 <= n <= 8], "in 2..8"),
     ):
         if wrong:
-            errors.print(f"hw.scaling: {name} must be {rule}, not {wrong[0]}")
-            return 2
+            return refuse("hw.scaling", f"{name} must be {rule}, not {wrong[0]}")
     rows: list[dict[str, Any]] = []
     try:
         for target in targets:
@@ -269,14 +268,11 @@ def main(argv: Sequence[str] | None = None) -> int:
             console.print(table)
         plot(rows, options.output / "scaling.svg")
     except (LibraryError, MissingToolError) as error:
-        errors.print(f"hw.scaling: {error}")
-        return 2
+        return refuse("hw.scaling", error)
     except OSError as error:
-        errors.print(f"hw.scaling: {options.output} cannot be written ({error.strerror})")
-        return 2
+        return refuse("hw.scaling", unwritable(options.output, error))
     except ToolError as error:
-        errors.print(f"hw.scaling: {error}")
-        return 1
+        return refuse("hw.scaling", error, status=1)
     for name in ("scaling.json", "scaling.md", "scaling.svg"):
         console.print(f"{options.output / name}")
     return 0

@@ -27,6 +27,7 @@ from hw.toolchain import ToolError
 from proof.claim import Claim
 from proof.sby import Outcome
 from proof.work import Job, claims, execute_all, jobs
+from sw.command import refuse, unwritable
 from sw.files import write_json
 
 DEFAULT_OUTPUT = Path("build") / "proof"
@@ -34,47 +35,41 @@ DEFAULT_OUTPUT = Path("build") / "proof"
 
 def main(arguments: Sequence[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
-    console, errors = Console(soft_wrap=False), Console(stderr=True, soft_wrap=True)
+    console = Console(soft_wrap=False)
     chosen = [
         entry
         for entry in claims()
         if not options.names or any(word in entry[2].name for word in options.names)
     ]
     if not chosen:
-        errors.print(
-            f"proof: no component has {' or '.join(map(repr, options.names))} in its name; see --list"
+        return refuse(
+            "proof",
+            f"no component has {' or '.join(map(repr, options.names))} in its name; see --list",
         )
-        return 2
     if options.processes < 1:
-        errors.print(f"proof: at least one process is needed, not {options.processes}")
-        return 2
+        return refuse("proof", f"at least one process is needed, not {options.processes}")
     if options.list:
         for _, _, claim in chosen:
             console.print(f"{claim.name}: {claim.says}; {len(claim.bugs)} bugs", soft_wrap=True)
         return 0
     work = jobs(chosen, options.output, mutate=options.mutate)
     try:
-        outcomes = _run([job for job, _ in work], options.processes, errors)
+        outcomes = _run([job for job, _ in work], options.processes)
         rows = [_row(job, claim, outcomes[job]) for job, claim in work]
         if options.json:
             write_json(options.json, rows)
     except OSError as error:
-        errors.print(
-            f"proof: {error.filename or options.output} cannot be written ({error.strerror})"
-        )
-        return 2
+        return refuse("proof", unwritable(error.filename or options.output, error))
     console.print(_bugs(rows) if options.mutate else _proofs(rows))
     bad = [row for row in rows if not row["good"]]
     for row in bad:
-        errors.print(
-            f"proof: {row['component']}, {row['instance']}: {row['why']}; see {row['folder']}"
-        )
+        refuse("proof", f"{row['component']}, {row['instance']}: {row['why']}; see {row['folder']}")
     return 1 if bad else 0
 
 
-def _run(work: Sequence[Job], processes: int, console: Console) -> dict[Job, Outcome | ToolError]:
+def _run(work: Sequence[Job], processes: int) -> dict[Job, Outcome | ToolError]:
     columns = (TextColumn("proving"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    with Progress(*columns, console=console, transient=True) as progress:
+    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
         task = progress.add_task("", total=len(work))
         return execute_all(work, processes, lambda job: progress.advance(task))
 

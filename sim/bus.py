@@ -18,6 +18,7 @@ from rich.console import Console
 from hw.bus.generate import add_bus_options, chosen, generate
 from hw.weights import load_image
 from sim.verilator import SimulationError, build_bench, run_bench
+from sw.command import refuse, unwritable
 from sw.files import write_json
 from sw.folding import COUNTERS, Folding
 from sw.network import Network, NetworkError, load
@@ -100,10 +101,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = _parser().parse_args(argv)
     for option, least in (("images", 2), ("rounds", 0)):
         if getattr(args, option) < least:
-            print(
-                f"--{option} must be at least {least}, not {getattr(args, option)}", file=sys.stderr
+            return refuse(
+                "sim.bus", f"--{option} must be at least {least}, not {getattr(args, option)}"
             )
-            return 2
     # torch takes seconds to import; a wrong option need not wait for it
     from sw.datasets.common import DataError
     from sw.inputs import load_inputs
@@ -126,14 +126,11 @@ def main(argv: Sequence[str] | None = None) -> int:
             options=options,
         )
     except (NetworkError, DataError) as error:
-        print(error, file=sys.stderr)
-        return 2
+        return refuse("sim.bus", error)
     except OSError as error:
-        print(f"{error.filename or output} cannot be written: {error.strerror}", file=sys.stderr)
-        return 2
+        return refuse("sim.bus", unwritable(error.filename or output, error))
     except SimulationError as error:
-        print(f"{error} (seed {seed})", file=sys.stderr)
-        return 1
+        return refuse("sim.bus", f"{error} (seed {seed})", status=1)
     figures = {
         "network": network.digest,
         "bus": args.bus,

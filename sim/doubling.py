@@ -21,12 +21,14 @@ from sim.options import (
     add_input_options,
     add_json_option,
     add_pause_options,
+    differs,
     seed_of,
     wrong_option,
     wrong_place,
 )
 from sim.run import simulate
 from sim.verilator import SimulationError
+from sw.command import refuse
 from sw.files import write_json
 from sw.network import Network, NetworkError, load
 
@@ -165,8 +167,7 @@ def _parser() -> argparse.ArgumentParser:
 def main(argv: Sequence[str] | None = None) -> int:
     args = _parser().parse_args(argv)
     if (wrong := wrong_option(args) or wrong_place(args.json)) is not None:
-        print(wrong, file=sys.stderr)
-        return 2
+        return refuse("sim.doubling", wrong)
     # torch takes seconds to import; a wrong option need not wait for it
     from sw.datasets.common import DataError
     from sw.inputs import load_inputs
@@ -188,17 +189,11 @@ def main(argv: Sequence[str] | None = None) -> int:
             frequency_mhz=args.frequency,
         )
     except (NetworkError, DataError) as error:
-        print(error, file=sys.stderr)
-        return 2
+        return refuse("sim.doubling", error)
     except MismatchError as error:
-        print(
-            f"the RTL differs from the golden model: {error} (pauses {args.pause:g}, seed {seed})",
-            file=sys.stderr,
-        )
-        return 1
+        return refuse("sim.doubling", differs(error, args, seed), status=1)
     except SimulationError as error:
-        print(error, file=sys.stderr)
-        return 1
+        return refuse("sim.doubling", error, status=1)
     show(console, rows)
     console.print(f"every run equals the golden model (pauses {args.pause:g}, seed {seed})")
     if args.json is not None:

@@ -25,6 +25,7 @@ from hw.weights import load_image
 from sim.options import add_json_option, wrong_option, wrong_place
 from sim.verilator import BUILD_ROOT, SimulationError, build_bench, run_bench
 from sw.clocks import forecast
+from sw.command import refuse, unwritable
 from sw.files import write_json
 from sw.network import Network, NetworkError, load
 
@@ -155,7 +156,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     add_json_option(parser)
     options = parser.parse_args(argv)
     if wrong := wrong_option(options) or wrong_place(options.json):
-        return _refuse(wrong)
+        return refuse("sim.host", wrong)
     from sw.datasets.common import DataError
     from sw.inputs import load_inputs
 
@@ -164,7 +165,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         network = load(options.network)
         frames = load_inputs(network, None, max(options.images, 10)).frames
         if options.images > len(frames):
-            return _refuse(f"there are {len(frames)} images, not {options.images}; ask for fewer")
+            return refuse(
+                "sim.host", f"there are {len(frames)} images, not {options.images}; ask for fewer"
+            )
         with console.status("simulation"):
             figures = prove(
                 network,
@@ -177,9 +180,9 @@ def main(argv: Sequence[str] | None = None) -> int:
                 seed=options.seed,
             )
     except (NetworkError, DataError) as error:
-        return _refuse(str(error))
+        return refuse("sim.host", error)
     except SimulationError as error:
-        return _refuse(str(error), status=1)
+        return refuse("sim.host", error, status=1)
     count, seconds = figures["images"], figures["seconds"]
     console.print(
         f"{options.host}, seed {options.seed}: {count} images, every score and class equal to the golden model's; "
@@ -197,14 +200,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         try:
             write_json(options.json, figures)
         except OSError as error:
-            return _refuse(f"{options.json} cannot be written ({error.strerror})")
+            return refuse("sim.host", unwritable(options.json, error))
         console.print(f"{options.json}")
     return 0
-
-
-def _refuse(sentence: str, status: int = 2) -> int:
-    print(f"sim.host: {sentence}", file=sys.stderr)
-    return status
 
 
 if __name__ == "__main__":

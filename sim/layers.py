@@ -28,6 +28,7 @@ from sim.options import (
 )
 from sim.verilator import SimulationError
 from sw.cluster import finished
+from sw.command import refuse, unwritable
 from sw.files import write_json
 from sw.folding import Folding
 from sw.network import Network, NetworkError, load
@@ -237,8 +238,7 @@ def _layers(text: str | None, network: Network) -> tuple[int, ...]:
 def main(argv: Sequence[str] | None = None) -> int:
     args = _parser().parse_args(argv)
     if (wrong := _checked(args)) is not None:
-        print(wrong, file=sys.stderr)
-        return 2
+        return refuse("sim.layers", wrong)
     # torch takes seconds to import; a wrong option need not wait for it
     from sw.datasets.common import DataError
     from sw.inputs import load_inputs
@@ -254,14 +254,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         available = len(load_inputs(network, args.data, args.images).frames)
         output.mkdir(parents=True, exist_ok=True)
     except (NetworkError, DataError) as error:
-        print(error, file=sys.stderr)
-        return 2
+        return refuse("sim.layers", error)
     except OSError as error:
-        print(f"{output} cannot be written: {error.strerror}", file=sys.stderr)
-        return 2
+        return refuse("sim.layers", unwritable(output, error))
     if (wrong := wrong_place(args.json)) is not None:
-        print(wrong, file=sys.stderr)
-        return 2
+        return refuse("sim.layers", wrong)
     proof = Proof(
         path=args.network.resolve(),
         digest=network.digest,
@@ -296,8 +293,7 @@ def main(argv: Sequence[str] | None = None) -> int:
                 report=report,
             )
     except (ValueError, SimulationError) as error:
-        print(error, file=sys.stderr)
-        return 2 if isinstance(error, ValueError) else 1
+        return refuse("sim.layers", error, status=2 if isinstance(error, ValueError) else 1)
     summary = summarise(network, foldings, results) | {"pause": args.pause, "failures": failures}
     _show(console, summary)
     utilisation = summary["utilisation"]
@@ -320,8 +316,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             write_json(args.json, summary)
             console.print(f"{args.json}")
     except OSError as error:
-        print(f"{args.json} cannot be written: {error.strerror}", file=sys.stderr)
-        return 2
+        return refuse("sim.layers", unwritable(args.json, error))
     return 1 if failures else 0
 
 

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from sw.command import unwritable
 from sw.files import check_place
 
 # What a number on a command line must be, in words; in the order in which they are checked.
@@ -79,8 +80,13 @@ def wrong_place(path: Path | None) -> str | None:
         if path is not None:
             check_place(path)
     except OSError as error:
-        return f"{path} cannot be written: {error.strerror}"
+        return unwritable(path, error)
     return None
+
+
+def differs(error: Exception, args: argparse.Namespace, seed: int) -> str:
+    """The sentence for a MismatchError, with what it takes to see it again."""
+    return f"the RTL differs from the golden model: {error} (pauses {args.pause:g}, seed {seed})"
 
 
 def seed_of(args: argparse.Namespace) -> int:

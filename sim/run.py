@@ -32,12 +32,14 @@ from sim.options import (
     add_input_options,
     add_json_option,
     add_pause_options,
+    differs,
     seed_of,
     wrong_option,
     wrong_place,
 )
 from sim.verilator import SimulationError
 from sw.clocks import Forecast, forecast
+from sw.command import refuse, unwritable
 from sw.files import write_json
 from sw.folding import Folding
 from sw.network import Network, NetworkError, load
@@ -268,8 +270,7 @@ def _parser() -> argparse.ArgumentParser:
 def main(argv: Sequence[str] | None = None) -> int:
     args = _parser().parse_args(argv)
     if (wrong := wrong_option(args)) is not None:
-        print(wrong, file=sys.stderr)
-        return 2
+        return refuse("sim.run", wrong)
     seed = seed_of(args)
     # torch takes seconds to import; a wrong option need not wait for it
     from sw.datasets.common import DataError
@@ -283,11 +284,9 @@ def main(argv: Sequence[str] | None = None) -> int:
             load_events(network, args.data, args.images) if args.events else (None, [])
         )
     except (NetworkError, DataError, SimulationError) as error:
-        print(error, file=sys.stderr)
-        return 2
+        return refuse("sim.run", error)
     if (wrong := wrong_place(args.json)) is not None:
-        print(wrong, file=sys.stderr)
-        return 2
+        return refuse("sim.run", wrong)
     console = Console(highlight=False, soft_wrap=True)
     try:
         result = simulate(
@@ -306,20 +305,14 @@ def main(argv: Sequence[str] | None = None) -> int:
             console=console,
         )
     except MismatchError as error:
-        print(
-            f"the RTL differs from the golden model: {error} (pauses {args.pause:g}, seed {seed})",
-            file=sys.stderr,
-        )
-        return 1
+        return refuse("sim.run", differs(error, args, seed), status=1)
     except SimulationError as error:
-        print(error, file=sys.stderr)
-        return 1
+        return refuse("sim.run", error, status=1)
     if args.json is not None:
         try:
             write_json(args.json, result)
         except OSError as error:
-            print(f"{args.json} cannot be written: {error.strerror}", file=sys.stderr)
-            return 2
+            return refuse("sim.run", unwritable(args.json, error))
         console.print(f"{args.json}")
     return 0
 

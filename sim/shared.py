@@ -32,11 +32,13 @@ from sim.options import (
     add_input_options,
     add_json_option,
     add_pause_options,
+    differs,
     seed_of,
     wrong_option,
     wrong_place,
 )
 from sim.verilator import SimulationError
+from sw.command import refuse, unwritable
 from sw.files import write_json
 from sw.network import NetworkError
 from sw.schedule import COUNTERS
@@ -325,8 +327,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     add_json_option(parser)
     args = parser.parse_args(argv)
     if (wrong := wrong_option(args)) is not None:
-        print(wrong, file=sys.stderr)
-        return 2
+        return refuse("sim.shared", wrong)
     seed = seed_of(args)
     # torch takes seconds to import; a wrong option need not wait for it
     from sw.datasets.common import DataError
@@ -337,11 +338,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         clocks_per_beat(program, args.memory, args.frequency * 1e6)
         inputs = load_inputs(program.schedule.network, args.data, args.images)
     except (NetworkError, DataError) as error:
-        print(error, file=sys.stderr)
-        return 2
+        return refuse("sim.shared", error)
     if (wrong := wrong_place(args.json)) is not None:
-        print(wrong, file=sys.stderr)
-        return 2
+        return refuse("sim.shared", wrong)
     console = Console(highlight=False, soft_wrap=True)
     try:
         result = simulate(
@@ -355,20 +354,14 @@ def main(argv: Sequence[str] | None = None) -> int:
             console=console,
         )
     except MismatchError as error:
-        print(
-            f"the RTL differs from the golden model: {error} (pauses {args.pause:g}, seed {seed})",
-            file=sys.stderr,
-        )
-        return 1
+        return refuse("sim.shared", differs(error, args, seed), status=1)
     except SimulationError as error:
-        print(error, file=sys.stderr)
-        return 1
+        return refuse("sim.shared", error, status=1)
     if args.json is not None:
         try:
             write_json(args.json, result)
         except OSError as error:
-            print(f"{args.json} cannot be written: {error.strerror}", file=sys.stderr)
-            return 2
+            return refuse("sim.shared", unwritable(args.json, error))
         console.print(f"{args.json}")
     return 0
 

@@ -35,6 +35,7 @@ from sw.benchmark_cases import (
     neuron_cases,
     peers_missing,
 )
+from sw.command import refuse, unwritable
 from sw.files import write_json
 
 # For the GNU C library: keep freed memory, in huge pages.  For OpenMP: waiting threads leave the processor.
@@ -269,11 +270,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         if arguments.json is not None:
             write_json(arguments.json, result)
     except ValueError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+        return refuse("sw.benchmark", error)
     except OSError as error:
-        print(f"error: {arguments.json} cannot be written ({error.strerror})", file=sys.stderr)
-        return 2
+        return refuse("sw.benchmark", unwritable(arguments.json, error))
     console = Console()
     settings = ", ".join(f"{name}={value}" for name, value in result["settings"].items())
     console.print(

@@ -24,6 +24,7 @@ from rich.console import Console
 from rich.table import Table
 from torch import Tensor, nn
 
+from sw.command import refuse, unwritable
 from sw.datasets import load_described
 from sw.datasets.common import DataError, DataSet, Split, TensorSplit
 from sw.evaluate import evaluate
@@ -196,14 +197,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         if arguments.json is not None:
             write_json(arguments.json, {"digest": artefact.digest, **figures})
     except (DataError, NetworkError, RecipeError, ValueError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+        return refuse("sw.calibrate", error)
     except OSError as error:
-        print(
-            f"error: {error.filename or arguments.output} cannot be written ({error.strerror})",
-            file=sys.stderr,
-        )
-        return 2
+        return refuse("sw.calibrate", unwritable(error.filename or arguments.output, error))
     _show(Console(), artefact, figures)
     print(f"{figures['compared_spikes']:,} spikes equal in network and artefact")
     print(f"digest {artefact.digest[:12]}, wrote {arguments.output}")

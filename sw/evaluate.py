@@ -22,6 +22,7 @@ from rich.console import Console
 from rich.table import Table
 
 from sw import golden
+from sw.command import refuse, unwritable
 from sw.datasets.common import DataError, TensorSplit
 from sw.export import compare
 from sw.files import write_json
@@ -161,14 +162,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         if arguments.json is not None:
             write_json(arguments.json, content)
     except (DataError, NetworkError, ValueError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+        return refuse("sw.evaluate", error)
     except OSError as error:
-        print(
-            f"error: {error.filename or arguments.json} cannot be written ({error.strerror})",
-            file=sys.stderr,
-        )
-        return 2
+        return refuse("sw.evaluate", unwritable(error.filename or arguments.json, error))
     return 0
 
 

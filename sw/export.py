@@ -23,6 +23,7 @@ import torch
 from torch import Tensor
 
 from sw import golden
+from sw.command import refuse, unwritable
 from sw.datasets.common import DataError, TensorSplit
 from sw.files import write_json
 from sw.inputs import codes_of, load_test
@@ -316,14 +317,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         if arguments.json is not None:
             write_json(arguments.json, {"digest": artefact.digest, **artefact.provenance})
     except (DataError, NetworkError, ValueError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+        return refuse("sw.export", error)
     except OSError as error:
-        print(
-            f"error: {error.filename or arguments.output} cannot be written ({error.strerror})",
-            file=sys.stderr,
-        )
-        return 2
+        return refuse("sw.export", unwritable(error.filename or arguments.output, error))
     print(f"images             {comparison.images}")
     print(f"float accuracy     {comparison.float_accuracy:.2f} %")
     print(f"integer accuracy   {comparison.integer_accuracy:.2f} %")

@@ -26,6 +26,7 @@ from rich.table import Table
 from sw.analysis.results import Row, appending, names_of, over_seeds, read_results
 from sw.analysis.runs import Loader, Run, execute, plan, sentence, title
 from sw.cluster import finished
+from sw.command import refuse, unwritable
 from sw.datasets import load
 from sw.files import write_json
 from sw.training.recipe import shipped
@@ -187,14 +188,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         if arguments.json is not None:
             write_json(arguments.json, {"runs": rows, "table": table})
     except ValueError as error:
-        sys.stderr.write(f"error: {error}\n")
-        return 2
+        return refuse("sw.sweep", error)
     except OSError as error:
-        reason = error.strerror or str(error)
-        sys.stderr.write(
-            f"error: {error.filename or arguments.output} cannot be written ({reason})\n"
-        )
-        return 2
+        return refuse("sw.sweep", unwritable(error.filename or arguments.output, error))
     return 1 if any("error" in row for row in rows) else 0
 
 

@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from sw import golden
+from sw.command import refuse, unwritable
 from sw.inputs import random_frames
 from sw.network import Coding, Layer, Network, NetworkError, Neuron
 
@@ -89,22 +90,18 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         widths = [int(width) for width in args.widths.split(",")]
     except ValueError:
-        print(f"--widths must be numbers with commas, not {args.widths!r}", file=sys.stderr)
-        return 2
+        return refuse("sw.synthetic", f"--widths must be numbers with commas, not {args.widths!r}")
     if not 2 <= args.bits <= 8:
-        print(f"--bits must be in 2..8, not {args.bits}", file=sys.stderr)
-        return 2
+        return refuse("sw.synthetic", f"--bits must be in 2..8, not {args.bits}")
     try:
         network = make_perceptron(
             widths, bits=args.bits, levels=args.levels, density=args.density, seed=args.seed
         )
         network.save(args.output)
     except NetworkError as error:
-        print(error, file=sys.stderr)
-        return 2
+        return refuse("sw.synthetic", error)
     except OSError as error:
-        print(f"{args.output} cannot be written: {error.strerror}", file=sys.stderr)
-        return 2
+        return refuse("sw.synthetic", unwritable(args.output, error))
     print(f"{args.output}: {'-'.join(map(str, widths))}, digest {network.digest[:12]}")
     return 0
 

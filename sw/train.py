@@ -22,6 +22,7 @@ from typing import Any
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from sw.command import refuse, unwritable
 from sw.datasets import load_described
 from sw.datasets.common import DataError, DataSet
 from sw.files import write_json
@@ -127,11 +128,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         with Processes.start(arguments.device) as processes:
             return run(recipe, data, processes, arguments)
     except (DataError, RecipeError, ValueError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+        return refuse("sw.train", error)
     except OSError as error:
-        print(f"error: {error.filename} cannot be written ({error.strerror})", file=sys.stderr)
-        return 2
+        return refuse("sw.train", unwritable(error.filename, error))
 
 
 def run(recipe: Recipe, data: DataSet, processes: Processes, arguments: argparse.Namespace) -> int:

@@ -108,5 +108,5 @@ def test_bad_input(
     """One sentence, status 2, nothing written."""
     monkeypatch.chdir(tmp_path)
     assert generate.main(arguments) == 2
-    assert capsys.readouterr().err == sentence
+    assert capsys.readouterr().err == f"hw.generate: {sentence}"
     assert not list(tmp_path.iterdir())

@@ -20,6 +20,7 @@ CONTRACT = (
     "sw.skips",
     "sw.schedule",
     "sw.terms",
+    "sw.command",
     "sw.files",
     "sw.frames",
 )

@@ -161,7 +161,9 @@ def test_command_line_of_a_foreign_graph(
     path = write(tmp_path / "a.nir", affine([[1]]), threshold(1, 1))
     arguments = ["from-nir", str(path), "-o", str(tmp_path / "a.npz")]
     assert main(arguments) == 2
-    assert capsys.readouterr().err.startswith(f"error: {path}: the graph leaves open, and you have")
+    assert capsys.readouterr().err.startswith(
+        f"sw.interchange: {path}: the graph leaves open, and you have"
+    )
     assert not (tmp_path / "a.npz").exists()
     arguments += ["--levels", "1", "--boundary", "closed", "--reset", "hard", "--timesteps", "5"]
     arguments += ["--input-levels", "5", "--input-scale", "1/2", "--last", "count", "--bits", "4"]
@@ -177,20 +179,20 @@ def test_command_line_of_a_foreign_graph(
     [
         (
             ["to-nir", "none.npz", "-o", "a.nir"],
-            "error: none.npz does not exist; make a network with",
+            "sw.interchange: none.npz does not exist; make a network with",
         ),
-        (["to-nir", "none.pt", "-o", "a.nir"], "error: none.pt does not exist"),
+        (["to-nir", "none.pt", "-o", "a.nir"], "sw.interchange: none.pt does not exist"),
         (
             ["to-nir", "none.pt", "-o", "a.nir", "--thermometer"],
-            "error: none.pt is no artefact (.npz)",
+            "sw.interchange: none.pt is no artefact (.npz)",
         ),
         (
             ["from-nir", "none.nir", "-o", "a.npz"],
-            "error: none.nir does not exist; name a NIR file",
+            "sw.interchange: none.nir does not exist; name a NIR file",
         ),
         (
             ["from-nir", "x.nir", "-o", "a.npz", "--levels", "4", "--reset", "hard"],
-            "error: a multi-level neuron of 4 levels resets softly; choose reset soft, or lanes",
+            "sw.interchange: a multi-level neuron of 4 levels resets softly; choose reset soft, or lanes",
         ),
     ],
 )

@@ -42,7 +42,7 @@ def test_benchmark(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
 )
 def test_mistakes(arguments: list[str], sentence: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert benchmark.main(arguments) == 2
-    assert capsys.readouterr().err == f"error: {sentence}\n"
+    assert capsys.readouterr().err == f"sw.benchmark: {sentence}\n"
 
 
 def test_restart_with_settings(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -70,7 +70,7 @@ def test_missing_peers(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFi
     monkeypatch.setitem(sys.modules, "spikingjelly", None)
     assert benchmark.main([*QUICK, "--peers"]) == 2
     (line,) = capsys.readouterr().err.splitlines()
-    assert line.startswith("error: --peers: ")
+    assert line.startswith("sw.benchmark: --peers: ")
     assert "spikingjelly" in line
     assert line.endswith("; pip install --no-deps -r tests/oracles.txt installs what it needs")
 

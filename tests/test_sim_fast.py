@@ -174,7 +174,7 @@ def test_command_line(
 )
 def test_bad_input(arguments: list[str], sentence: str, capsys: pytest.CaptureFixture) -> None:
     assert run.main(arguments) == 2
-    assert capsys.readouterr().err == sentence
+    assert capsys.readouterr().err == f"sim.run: {sentence}"
 
 
 def test_missing_tools_are_named(monkeypatch: pytest.MonkeyPatch) -> None:

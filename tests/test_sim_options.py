@@ -38,7 +38,7 @@ def test_wrong_numbers(
     command: ModuleType, option: str, value: str, rule: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert command.main(["missing.npz", option, value]) == 2
-    assert capsys.readouterr().err == f"{option} must be {rule}\n"
+    assert capsys.readouterr().err == f"{command.__name__}: {option} must be {rule}\n"
 
 
 @pytest.mark.parametrize("command", [run, shared, layers])
@@ -60,8 +60,8 @@ def test_a_place_that_cannot_be_written_is_refused_before_the_simulation(
     for place, reason in ((tmp_path, "Is a directory"), (file / "x.json", "")):
         assert command.main([*arguments, "--json", str(place)]) == 2
         error = capsys.readouterr().err
-        assert error.startswith(f"{place} cannot be written: {reason}")
+        assert error.startswith(f"{command.__name__}: {place} cannot be written ({reason}")
         assert error.count("\n") == 1
     assert command.main([*arguments, "--json", str(tmp_path / "new" / "x.json")]) == 1
-    assert capsys.readouterr().err == "it was begun\n"
+    assert capsys.readouterr().err == f"{command.__name__}: it was begun\n"
     assert not list((tmp_path / "new").iterdir())

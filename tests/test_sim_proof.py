@@ -221,5 +221,5 @@ def test_bad_input(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     assert layers.main(arguments) == 2
-    assert capsys.readouterr().err == sentence
+    assert capsys.readouterr().err == f"sim.layers: {sentence}"
     assert not list(tmp_path.iterdir())

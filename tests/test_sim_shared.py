@@ -118,15 +118,20 @@ def test_command_lines(tmp_path, capsys):
     assert manifest["buffer"]["largest_group"] == 12
     capsys.readouterr()
     assert generate.main([str(path), "-o", str(out), "--lanes", "0"]) == 2
-    assert capsys.readouterr().err == "lanes must be an integer in 1..1024, not 0\n"
+    assert (
+        capsys.readouterr().err
+        == "hw.shared.generate: lanes must be an integer in 1..1024, not 0\n"
+    )
     assert shared.main([str(path), "--memory", "sdram", "--frequency", "200"]) == 2
-    assert capsys.readouterr().err == "an SDRAM is clocked with 10 to 100 MHz, not 200\n"
+    assert (
+        capsys.readouterr().err == "sim.shared: an SDRAM is clocked with 10 to 100 MHz, not 200\n"
+    )
     assert shared.main([str(path), "--memory", "sdram", "--stream", "64", "--lanes", "4"]) == 2
     assert capsys.readouterr().err == (
-        "the SDRAM has 16 data lines; the weight stream must be as wide, not 64 bits\n"
+        "sim.shared: the SDRAM has 16 data lines; the weight stream must be as wide, not 64 bits\n"
     )
     assert shared.main([str(path), "--pause", "1"]) == 2
-    assert capsys.readouterr().err == "--pause must be in 0 <= p < 1, not 1.0\n"
+    assert capsys.readouterr().err == "sim.shared: --pause must be in 0 <= p < 1, not 1.0\n"
 
 
 def test_forecast_of_a_stream_that_is_too_narrow():

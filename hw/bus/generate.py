@@ -21,6 +21,7 @@ from hw.accelerator import Accelerator
 from hw.folding import parse_layers
 from hw.generate import add_folding_options, folding_of, tool_versions
 from hw.weights import load_image
+from sw.command import refuse, unwritable
 from sw.files import write_bytes, write_json, write_text
 from sw.folding import Folding, check_foldings
 from sw.network import Network, NetworkError, load
@@ -204,12 +205,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         foldings, options = chosen(network, args)
         manifest = generate(network, foldings, args.output, **options)
     except NetworkError as error:
-        print(error, file=sys.stderr)
-        return 2
+        return refuse("hw.bus.generate", error)
     except OSError as error:
-        where = error.filename or args.output
-        print(f"{where} cannot be written: {error.strerror}", file=sys.stderr)
-        return 2
+        return refuse("hw.bus.generate", unwritable(error.filename or args.output, error))
     top = manifest["top"]
     for name in (f"{top}.v", f"{top}.json", "registers.md"):
         print(args.output / name)

@@ -14,6 +14,7 @@ from typing import Any
 from amaranth.back import verilog
 from amaranth.lib.wiring import Component
 
+from sw.command import refuse, unwritable
 from sw.network import NetworkError, load
 from sw.schedule import Schedule, Sharing
 
@@ -151,13 +152,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         program = program_of(args.network, args)
         manifest = generate(program, args.output, counters=args.counters, taps=args.taps)
     except NetworkError as error:
-        print(error, file=sys.stderr)
-        return 2
+        return refuse("hw.shared.generate", error)
     except OSError as error:
-        print(
-            f"{error.filename or args.output} cannot be written: {error.strerror}", file=sys.stderr
-        )
-        return 2
+        return refuse("hw.shared.generate", unwritable(error.filename or args.output, error))
     stream = manifest["stream"]
     print(f"{args.output / TOP}.v")
     print(f"{args.output / TOP}.json  network {manifest['network']['digest'][:12]}")

@@ -7,7 +7,6 @@ os.environ.setdefault("GOMP_SPINCOUNT", "0")
 
 import argparse
 import io
-import sys
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -20,6 +19,7 @@ from matplotlib.ticker import MaxNLocator
 from rich.console import Console
 from torch import Tensor
 
+from sw.command import refuse, unwritable
 from sw.datasets import load_described
 from sw.datasets.common import Split
 from sw.datasets.mnist import load_shipped
@@ -182,14 +182,12 @@ def add_checkpoints(p: argparse.ArgumentParser) -> None:
     )
 
 
-def guarded(work: Callable[[], None]) -> int:
+def guarded(command: str, work: Callable[[], None]) -> int:
     """Exit status of a command: 0, or 2 and one sentence on stderr."""
     try:
         work()
     except ValueError as error:
-        sys.stderr.write(f"error: {error}\n")
-        return 2
+        return refuse(command, error)
     except OSError as error:
-        sys.stderr.write(f"error: {error.filename} cannot be written ({error.strerror})\n")
-        return 2
+        return refuse(command, unwritable(error.filename, error))
     return 0

@@ -161,7 +161,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             f"--{name}", type=int, default=default, metavar="N", help=f"{text} (default: {default})"
         )
     arguments = p.parse_args(argv)
-    return common.guarded(lambda: run(arguments))
+    return common.guarded("sw.analysis.gradients", lambda: run(arguments))
 
 
 def run(arguments: argparse.Namespace) -> None:

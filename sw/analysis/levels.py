@@ -96,7 +96,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         "results", type=Path, nargs="+", metavar="RESULTS", help="results.jsonl of sw.sweep"
     )
     arguments = p.parse_args(argv)
-    return common.guarded(lambda: run(arguments.results, arguments.output))
+    return common.guarded("sw.analysis.levels", lambda: run(arguments.results, arguments.output))
 
 
 def run(paths: Sequence[Path], output: Path) -> None:

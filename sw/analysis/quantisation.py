@@ -123,7 +123,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             help=f"timesteps and {option} of a neuron; may be repeated (default: {default})",
         )
     arguments = p.parse_args(argv)
-    return common.guarded(lambda: run(arguments))
+    return common.guarded("sw.analysis.quantisation", lambda: run(arguments))
 
 
 def run(arguments: argparse.Namespace) -> None:

@@ -103,7 +103,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     common.add_checkpoints(p)
     arguments = p.parse_args(argv)
     return common.guarded(
-        lambda: run(arguments.checkpoints, arguments.data, arguments.images, arguments.output)
+        "sw.analysis.residuals",
+        lambda: run(arguments.checkpoints, arguments.data, arguments.images, arguments.output),
     )
 
 

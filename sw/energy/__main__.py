@@ -7,6 +7,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from sw.command import refuse
 from sw.energy.counts import check_equal, golden_counters, read_run, uniform_foldings
 from sw.energy.page import draw, page, picture
 from sw.energy.summary import SIDES, hidden_words, summarise
@@ -153,8 +154,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     options = _parser().parse_args(argv)
     given = {name: getattr(options, name) for name in FOLDING if getattr(options, name) is not None}
     if min(given.values(), default=1) < 1:
-        print("sw.energy: lanes, fire units and word codes must be at least 1", file=sys.stderr)
-        return 2
+        return refuse("sw.energy", "lanes, fire units and word codes must be at least 1")
     try:
         network = load(options.network)
         report = evaluate(
@@ -166,8 +166,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             law=options.law,
         )
     except ValueError as error:
-        print(f"sw.energy: {error}", file=sys.stderr)
-        return 2
+        return refuse("sw.energy", error)
     _show(report)
     try:
         # Everything is drawn before anything is written.
@@ -185,8 +184,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         for path, content in files:
             write_bytes(path, content)
     except (OSError, ValueError) as error:  # ValueError: matplotlib does not know a kind of picture
-        print(f"sw.energy: the file cannot be written ({error})", file=sys.stderr)
-        return 2
+        return refuse("sw.energy", f"the file cannot be written ({error})")
     for path, _ in files:
         print(path)
     return 0

@@ -18,6 +18,7 @@ from rich.console import Console
 from rich.table import Table
 
 from sw.analysis import common
+from sw.command import refuse
 from sw.energy.flows import FLOWS, KINDS, VALUE_BITS, Machine, price, traffic
 from sw.energy.spikemaps import Geometry, Spikes, Statistics, load_spikes, uniform
 from sw.energy.technology import LAWS, Technology, technology, technology_names
@@ -351,8 +352,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         costs = technology(options.technology, options.law)
         result = study(load_spikes(options.network, options.data, options.images), costs, machine)
     except ValueError as error:
-        sys.stderr.write(f"sw.energy.dataflow: {error}\n")
-        return 2
+        return refuse("sw.energy.dataflow", error)
     show(result, Console(markup=False, highlight=False))
     try:
         if options.plot:
@@ -360,8 +360,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         if options.json:
             write_text(options.json, to_json(result))
     except (OSError, ValueError) as error:
-        sys.stderr.write(f"sw.energy.dataflow: the file cannot be written ({error})\n")
-        return 2
+        return refuse("sw.energy.dataflow", f"the file cannot be written ({error})")
     return 0
 
 

@@ -16,6 +16,7 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
+from sw.command import refuse, unwritable
 from sw.energy import compute, lemaire, published
 from sw.energy.activity import Activity, Spikes
 from sw.energy.layers import Geometry, Shape, conv, dense, from_spec, pool
@@ -264,8 +265,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         try:
             write_json(arguments.json, results)
         except OSError as error:
-            sys.stderr.write(f"error: {arguments.json} cannot be written ({error.strerror})\n")
-            return 2
+            return refuse("sw.energy.reproduce", unwritable(arguments.json, error))
     return 0
 
 

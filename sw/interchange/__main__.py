@@ -12,6 +12,7 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
+from sw.command import refuse, unwritable
 from sw.files import write_json
 from sw.interchange.chain import Chain
 from sw.interchange.convention import Convention
@@ -181,13 +182,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         if arguments.json is not None:
             write_json(arguments.json, result)
     except ValueError as error:
-        sys.stderr.write(f"error: {error}\n")
-        return 2
+        return refuse("sw.interchange", error)
     except OSError as error:
-        sys.stderr.write(
-            f"error: {error.filename or arguments.output} cannot be written ({error.strerror or error})\n"
-        )
-        return 2
+        return refuse("sw.interchange", unwritable(error.filename or arguments.output, error))
     for name, value in result.items():
         sys.stdout.write(f"{name:<22}{value}\n")
     sys.stdout.write(f"wrote {arguments.output}\n")
