@@ -29,7 +29,14 @@ CONTRACT = (
 ROOTS = ("hw.build", "hw.build_pipeline", "hw.build_shared", "hw.asic")
 
 # Files that run inside the simulator's own process.
-IN_SIMULATOR = ("sim.bench_", "sim.drivers", "sim.scoreboard", "sim.vectors")
+IN_SIMULATOR = (
+    "sim.bench_",
+    "sim.drivers",
+    "sim.scoreboard",
+    "sim.session_bus",
+    "sim.traffic_bus",
+    "sim.vectors",
+)
 
 
 def module_of(path: Path) -> str:
@@ -101,6 +108,8 @@ def allowed_own(module: str) -> tuple[str, ...]:
                 "sim.drivers",
                 "sim.drivers_bus",
                 "sim.scoreboard",
+                "sim.session_bus",
+                "sim.traffic_bus",
                 "sim.vectors",
                 "sw.network",
                 "sw.folding",
