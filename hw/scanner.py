@@ -59,8 +59,10 @@ class Scanner(wiring.Component):
             with m.If(code_onehot[n]):
                 m.d.comb += lowest.eq(p)
         again = Signal()  # the code of the last event has more of them
-        waiting = [p.any() for p in pending] if per_code == 1 else list(Cat(pending))
-        last_event = Mux(fresh, ~several(Cat(waiting)), remaining == 1)
+        waiting = (
+            [p.any() for p in pending] if per_code == 1 else [bit for p in pending for bit in p]
+        )
+        last_event = Mux(fresh, ~several(waiting), remaining == 1)
 
         # Slots of this pass so far, saturating where the end may leave.
         slots = Signal(range(g.minimum_pass))

@@ -35,7 +35,7 @@ def first_set(bits):
 
 
 def several(bits):
-    """Whether more than one bit is set, in few levels of logic."""
+    """Whether more than one bit of a list is set, in few levels of logic."""
 
     def count(part):
         """(any, more than one)"""
