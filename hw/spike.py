@@ -35,7 +35,10 @@ def first_set(bits):
 
 
 def several(bits):
-    """Whether more than one bit of a list is set, in few levels of logic."""
+    """Whether more than one bit of a list is set, in few levels of logic.
+
+    A list, not a value: Amaranth works through all of a wide value for each of its slices.
+    """
 
     def count(part):
         """(any, more than one)"""
