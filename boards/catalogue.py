@@ -7,8 +7,10 @@ from rich.table import Table
 
 from boards import NAMES, Board, find_board
 from boards.folding import fold_for_board, target_of
-from hw.costs import lane_count, network_cost
+from boards.shared import program_for_board
+from hw.costs import Cost, lane_count, network_cost
 from hw.folding import weighted_layers
+from hw.shared.search import program_cost
 from sw.network import Network, NetworkError
 
 
@@ -36,15 +38,30 @@ def _entry(board: Board, networks: Mapping[str, Network]) -> dict[str, Any]:
 
 
 def _fit(board: Board, network: Network) -> dict[str, Any]:
-    """How a network fits a board, or why it does not."""
+    """How a network fits a board, as a pipeline or else as a shared engine, or why it does not."""
     try:
         foldings, loadable = fold_for_board(network, board)
     except NetworkError as error:
-        return {"fits": False, "reason": str(error)}
+        return _shared_fit(board, network) or {"fits": False, "reason": str(error)}
     cost = network_cost(network, foldings, board.family, loadable=loadable, counters=board.counters)
+    lanes = [foldings[index].lanes for index in weighted_layers(network)]
+    return {"fits": True, "shared": False, "lanes": lanes} | _resources(cost)
+
+
+def _shared_fit(board: Board, network: Network) -> dict[str, Any] | None:
+    """The engine of `hw.build --shared`; None where there is none."""
+    try:
+        program = program_for_board(network, board)
+    except NetworkError:
+        return None
+    lanes = [program.schedule.sharing.lanes]
+    return {"fits": True, "shared": True, "lanes": lanes} | _resources(
+        program_cost(program, board.family)
+    )
+
+
+def _resources(cost: Cost) -> dict[str, int]:
     return {
-        "fits": True,
-        "lanes": [foldings[index].lanes for index in weighted_layers(network)],
         "luts": cost.luts,
         "block_rams": cost.blocks,
         "single_port_rams": cost.sprams,
@@ -56,7 +73,7 @@ def table(entries: list[dict[str, Any]]) -> Table:
     """The same for people, 80 characters wide."""
     result = Table(
         title="What boards hold",
-        caption="lanes: of a typical layer; they, and what fits, are estimates",
+        caption="lanes: of a typical layer; they, and what fits, are estimates; *: with hw.build --shared",
         show_lines=True,
     )
     result.add_column("board, device", overflow="fold")
@@ -64,7 +81,8 @@ def table(entries: list[dict[str, Any]]) -> Table:
         result.add_column(name, justify="right")
     result.add_column("networks that fit")
     for entry in entries:
-        fitting = [name for name, fit in entry["networks"].items() if fit["fits"]]
+        fits = {name: fit for name, fit in entry["networks"].items() if fit["fits"]}
+        fitting = [f"{name}{' *' * fit['shared']}" for name, fit in fits.items()]
         result.add_row(
             f"{entry['board']}\n{entry['device']}",
             f"{entry['clock_mhz']:g}",

@@ -263,7 +263,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     target.add_argument(
         "--list",
         action="store_true",
-        help="build nothing: show what every board holds, and which of the shipped networks and NETWORK fit",
+        help="build nothing: show what every board holds, and which of the shipped networks and NETWORK fit, "
+        "as a pipeline or with --shared",
     )
     folding = parser.add_mutually_exclusive_group()
     folding.add_argument(

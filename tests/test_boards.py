@@ -119,6 +119,9 @@ def test_list(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert fit["lanes"] == [foldings[index].lanes for index in (0, 2, 4, 5)]
     misfit = entries["icebreaker"]["networks"]["cifar10-chain"]
     assert not misfit["fits"] and "block RAMs where there are 28" in misfit["reason"]
+    shared = entries["ulx3s"]["networks"]["cifar10-chain"]
+    assert shared["fits"] and shared["shared"] and "cifar10-chain *" in shown
+    assert not fit["shared"]
 
 
 def test_single_port_rams_fold_as_the_board_does() -> None:
