@@ -34,7 +34,7 @@ from hw.shared.search import pipeline_fits
 from hw.toolchain import MissingToolError
 from sw.command import refuse, unwritable
 from sw.files import write_json, write_text
-from sw.network import NetworkError, load
+from sw.network import Network, NetworkError, load
 
 DEFAULT_NETWORK = Path("networks/mnist-multilevel.npz")
 DEFAULT_OUTPUT = Path("build")
@@ -177,6 +177,8 @@ def build(
                 figures |= build_pipeline.measure(chosen, inputs, console)
             else:
                 figures |= build_shared.measure(chosen, inputs, console)
+            correct = figures.pop("correct")
+            figures["accuracy"] = _accuracies(network, correct, len(inputs.frames))
             if waves and isinstance(chosen, Design):
                 step("waveforms of the slowest image")
                 figures["waves"] = build_pipeline.record_waves(chosen, inputs.frames, partial)
@@ -201,6 +203,16 @@ def build(
             partial.rename(folder)
         progress.update(task, completed=1)
     return figures, folder
+
+
+def _accuracies(network: Network, correct: Mapping[str, int], images: int) -> dict[str, str]:
+    """Those of the whole test set that the artefact brings along, and those of the images that were run here."""
+    provenance = network.provenance
+    return {
+        name: f"{provenance[f'{name}_accuracy']:.2f} % of {provenance['test_images']:,}"
+        for name in ("float", "integer")
+        if f"{name}_accuracy" in provenance
+    } | {name: f"{100 * count / images:.2f} % of {images:,}" for name, count in correct.items()}
 
 
 def _energy_section(figures: Mapping[str, Any]) -> str:
