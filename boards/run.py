@@ -15,8 +15,8 @@ from boards import NAMES, UnknownBoardError, find_board
 from boards.accelerator import Accelerator, AcceleratorError, Result
 from hw.folding import parse_lanes
 from hw.generate import add_multiply_option
-from sw.command import refuse, unwritable
-from sw.files import check_place, write_json
+from sw.command import refuse, save, unwritable
+from sw.files import check_place
 from sw.network import Network, NetworkError, load
 
 DEFAULT_NETWORK = Path("networks/mnist-multilevel.npz")
@@ -237,19 +237,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     except OSError as error:
         return refuse("boards.run", unwritable(options.json, error))
     console.print(_table(rows, board.clock_hz))
-    if options.json:
-        figures = {
-            "format": "stairspike-back-ends",
-            "version": 1,
-            "network": network.digest,
-            "board": board.name,
-            "back_ends": rows,
-        }
-        try:
-            write_json(options.json, figures)
-        except OSError as error:
-            return refuse("boards.run", unwritable(options.json, error))
-        console.print(f"{options.json}")
+    figures = {
+        "format": "stairspike-back-ends",
+        "version": 1,
+        "network": network.digest,
+        "board": board.name,
+        "back_ends": rows,
+    }
+    if status := save("boards.run", options.json, figures):
+        return status
     return refuse("boards.run", "; ".join(differences), 1) if differences else 0
 
 

@@ -32,7 +32,7 @@ from hw.opensta import Conditions, find_timing_library
 from hw.protocol import weight_bytes
 from hw.shared.search import pipeline_fits
 from hw.toolchain import MissingToolError
-from sw.command import refuse, unwritable
+from sw.command import refuse, save, unwritable
 from sw.files import write_json, write_text
 from sw.network import Network, NetworkError, load
 
@@ -398,12 +398,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         console.print(sentence)
     for name in (figures["bitstream"], "report.html", "report.json"):
         console.print(f"{folder / name}")
-    if options.json:
-        try:
-            write_json(options.json, figures)
-        except OSError as error:
-            return refuse("hw.build", unwritable(options.json, error))
-        console.print(f"{options.json}")
+    if status := save("hw.build", options.json, figures):
+        return status
     timing = figures["timing"]
     if timing["met"] is False:
         reached, target = timing["fmax_mhz"], timing["target_mhz"]

@@ -5,7 +5,6 @@ on all their channels.
 """
 
 import argparse
-import random
 import sys
 import time
 from collections.abc import Sequence
@@ -17,9 +16,9 @@ from rich.console import Console
 
 from hw.bus.generate import add_bus_options, chosen, generate
 from hw.weights import load_image
+from sim.options import add_json_option, seed_of, wrong_place
 from sim.verilator import SimulationError, build_bench, run_bench
-from sw.command import refuse, unwritable
-from sw.files import write_json
+from sw.command import refuse, save, unwritable
 from sw.folding import COUNTERS, Folding
 from sw.network import Network, NetworkError, load
 
@@ -93,7 +92,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "-o", "--output", type=Path, metavar="DIR", help="default: build/bus/NETWORK-BUS"
     )
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures here")
+    add_json_option(parser)
     return parser
 
 
@@ -104,11 +103,13 @@ def main(argv: Sequence[str] | None = None) -> int:
             return refuse(
                 "sim.bus", f"--{option} must be at least {least}, not {getattr(args, option)}"
             )
+    if (wrong := wrong_place(args.json)) is not None:
+        return refuse("sim.bus", wrong)
     # torch takes seconds to import; a wrong option need not wait for it
     from sw.datasets.common import DataError
     from sw.inputs import load_inputs
 
-    seed = random.SystemRandom().randrange(1 << 31) if args.seed is None else args.seed
+    seed = seed_of(args)
     output = (args.output or BUILD_ROOT / f"{args.network.stem}-{args.bus}").resolve()
     console = Console(highlight=False, soft_wrap=True, markup=False)
     started = time.monotonic()
@@ -144,9 +145,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         f"{args.bus}: {len(frames)} images equal the golden model in scores and class, counters too; "
         f"{args.rounds} rounds of bad traffic without a wrong answer ({figures['seconds']:.0f} s, seed {seed})"
     )
-    if args.json is not None:
-        write_json(args.json, figures)
-    return 0
+    return save("sim.bus", args.json, figures)
 
 
 if __name__ == "__main__":

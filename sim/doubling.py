@@ -28,8 +28,7 @@ from sim.options import (
 )
 from sim.run import simulate
 from sim.verilator import SimulationError
-from sw.command import refuse
-from sw.files import write_json
+from sw.command import refuse, save
 from sw.network import Network, NetworkError, load
 
 
@@ -196,10 +195,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         return refuse("sim.doubling", error, status=1)
     show(console, rows)
     console.print(f"every run equals the golden model (pauses {args.pause:g}, seed {seed})")
-    if args.json is not None:
-        write_json(args.json, {"format": "stairspike-doubling", "version": 1, "rows": rows})
-        console.print(f"{args.json}")
-    return 0
+    figures = {"format": "stairspike-doubling", "version": 1, "rows": rows}
+    return save("sim.doubling", args.json, figures)
 
 
 if __name__ == "__main__":

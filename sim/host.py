@@ -25,8 +25,7 @@ from hw.weights import load_image
 from sim.options import add_json_option, wrong_option, wrong_place
 from sim.verilator import BUILD_ROOT, SimulationError, build_bench, run_bench
 from sw.clocks import forecast
-from sw.command import refuse, unwritable
-from sw.files import write_json
+from sw.command import refuse, save
 from sw.network import Network, NetworkError, load
 
 UART_CLOCKS_PER_BIT = 4  # the fastest line that the receiver can follow
@@ -196,13 +195,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             f"image's, none wrong; {options.frames / figures['abuse_seconds']:.0f} frames/s simulated"
         )
         console.print(", ".join(f"{name} {n:,}" for name, n in sorted(abuse.items())))
-    if options.json:
-        try:
-            write_json(options.json, figures)
-        except OSError as error:
-            return refuse("sim.host", unwritable(options.json, error))
-        console.print(f"{options.json}")
-    return 0
+    return save("sim.host", options.json, figures)
 
 
 if __name__ == "__main__":

@@ -39,8 +39,7 @@ from sim.options import (
 )
 from sim.verilator import SimulationError
 from sw.clocks import Forecast, forecast
-from sw.command import refuse, unwritable
-from sw.files import write_json
+from sw.command import refuse, save
 from sw.folding import Folding
 from sw.network import Network, NetworkError, load
 
@@ -308,13 +307,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return refuse("sim.run", differs(error, args, seed), status=1)
     except SimulationError as error:
         return refuse("sim.run", error, status=1)
-    if args.json is not None:
-        try:
-            write_json(args.json, result)
-        except OSError as error:
-            return refuse("sim.run", unwritable(args.json, error))
-        console.print(f"{args.json}")
-    return 0
+    return save("sim.run", args.json, result)
 
 
 if __name__ == "__main__":

@@ -38,8 +38,7 @@ from sim.options import (
     wrong_place,
 )
 from sim.verilator import SimulationError
-from sw.command import refuse, unwritable
-from sw.files import write_json
+from sw.command import refuse, save
 from sw.network import NetworkError
 from sw.schedule import COUNTERS
 
@@ -357,13 +356,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return refuse("sim.shared", differs(error, args, seed), status=1)
     except SimulationError as error:
         return refuse("sim.shared", error, status=1)
-    if args.json is not None:
-        try:
-            write_json(args.json, result)
-        except OSError as error:
-            return refuse("sim.shared", unwritable(args.json, error))
-        console.print(f"{args.json}")
-    return 0
+    return save("sim.shared", args.json, result)
 
 
 if __name__ == "__main__":

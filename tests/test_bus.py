@@ -159,6 +159,8 @@ def test_command_lines_refuse(tmp_path: Path, capsys: pytest.CaptureFixture[str]
     assert main([str(tmp_path / "none.npz"), *output]) == 2
     assert prove_main([perceptron, *output, "--images", "1"]) == 2
     assert capsys.readouterr().err.endswith("--images must be at least 2, not 1\n")
+    assert prove_main([perceptron, *output, "--json", str(tmp_path)]) == 2
+    assert capsys.readouterr().err == f"sim.bus: {tmp_path} cannot be written (Is a directory)\n"
     assert not (tmp_path / "out").exists()
 
 
